@@ -1,0 +1,9 @@
+//! Words that everyone shares.
+
+pub mod id;
+pub mod metric;
+pub mod pcm;
+pub mod pii;
+pub mod random;
+pub mod rtp_format;
+pub mod timer;

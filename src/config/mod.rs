@@ -1,0 +1,362 @@
+//! The configuration: `raw` (what the file says) becomes `Config` (what cannot be wrong) in `resolve`.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::base::id::AccountSid;
+
+mod raw;
+pub mod reference;
+mod report;
+mod resolve;
+mod shape;
+mod value;
+
+pub use resolve::PORTS_PER_CALL;
+pub use value::{FAILURES, is_private, normalise_number};
+
+/// The whole configuration, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// SIP listeners and timers.
+    pub sip: Sip,
+    /// RTP addresses, ports and supervision.
+    pub media: Media,
+    /// The admin listener (`/healthz /readyz /metrics`); none when not configured.
+    pub admin: Option<SocketAddr>,
+    /// Node-wide limits.
+    pub limits: Limits,
+    /// What is logged and how.
+    pub log: Log,
+    /// Accounts by file order; sids are unique.
+    pub accounts: Vec<Account>,
+    /// Trunks by file order; names are unique and no (source, account) pair stands in two.
+    pub trunks: Vec<Arc<Trunk>>,
+    /// Called numbers, normalised; (account, number) is unique.
+    pub numbers: Vec<Number>,
+    /// Call flows as written; `flow::graph` checks them.
+    pub flows: Vec<Flow>,
+    /// This machine's own address towards the default route: what a peer inside `local_nets` is told where the bind
+    /// address is unspecified.
+    pub route_source: Option<IpAddr>,
+}
+
+impl Config {
+    /// Reads and checks a configuration file's text. `file` is its name in problems; `route_source` the address that
+    /// the default route leaves from, told to peers where the bind address is unspecified (OPS-001).
+    ///
+    /// # Errors
+    /// Every problem found, in the order of the file.
+    pub fn from_toml(file: &str, text: &str, route_source: Option<IpAddr>) -> Result<Self, Vec<Problem>> {
+        let mut report = report::Report::new(file, text);
+        let config = shape::read(text, &mut report).map(|raw| resolve::resolve(&raw, route_source, &mut report));
+        report.finish()?;
+        Ok(config.expect("a text that could not be read has a problem"))
+    }
+}
+
+/// One socket that takes SIP over UDP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listener {
+    /// The address bound; port never 0 outside tests.
+    pub bind: SocketAddr,
+    /// What Via and Contact show to peers outside `local_nets`.
+    pub advertised: SocketAddr,
+}
+
+/// `[sip]`
+#[derive(Debug, Clone)]
+pub struct Sip {
+    /// Where SIP is taken.
+    pub listeners: Vec<Listener>,
+    /// Peers in these networks see the bind address, all others the advertised one (OPS-001).
+    pub local_nets: Vec<IpNet>,
+    /// `Server` and `User-Agent`; `None` hides them (SIP-023).
+    pub user_agent: Option<String>,
+    /// RFC 3261 T1, at least 200 ms.
+    pub t1: Duration,
+    /// RFC 3261 T2, at least 1 s.
+    pub t2: Duration,
+    /// RFC 3261 T4, at least 1 s.
+    pub t4: Duration,
+    /// An unanswered call ends with 504 after this (SIP-061).
+    pub answer_deadline: Duration,
+    /// 403 answers to one unknown source in a minute; silence above (SIP-091).
+    pub unknown_source_per_minute: u32,
+    /// DSCP of signalling, 0 to 63 (RTP-034).
+    pub dscp: u8,
+}
+
+/// `[media]`
+#[derive(Debug, Clone)]
+pub struct Media {
+    /// The address RTP sockets bind to.
+    pub listen_address: IpAddr,
+    /// What `c=` and `o=` show to peers outside `sip.local_nets`.
+    pub advertised_address: IpAddr,
+    /// Lowest RTP port, even.
+    pub first_port: u16,
+    /// Highest port of the range, inclusive.
+    pub last_port: u16,
+    /// How long a released port pair rests (RTP-016).
+    pub port_quarantine: Duration,
+    /// Media threads; 0 is one per core.
+    pub shards: usize,
+    /// DSCP of RTP, 0 to 63 (RTP-034).
+    pub dscp: u8,
+    /// No RTP for this long ends the call (RTP-042).
+    pub rtp_timeout: Duration,
+    /// No first RTP for this long is warned about (RTP-042).
+    pub rtp_start_timeout: Duration,
+    /// Depth of the reorder buffer.
+    pub reorder_buffer: Duration,
+}
+
+impl Media {
+    /// Ports in the range, RTP and RTCP.
+    #[must_use]
+    pub fn port_count(&self) -> usize {
+        usize::from(self.last_port.saturating_sub(self.first_port)) + 1
+    }
+}
+
+/// `[limits]`
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Calls at once on this node; above: 503.
+    pub max_calls: usize,
+    /// New calls a second on this node; above: 503. 0 is any number (SIP-096).
+    pub max_calls_per_second: u32,
+    /// How long live calls may go on after SIGTERM (OPS-031).
+    pub drain_timeout: Duration,
+}
+
+/// `[log]`
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// `text` or `json` lines.
+    pub format: LogFormat,
+    /// A `tracing` filter: `info`, `trunkstream=debug`, …
+    pub filter: String,
+    /// Where call records are appended, one JSON object a line; they are logged too.
+    pub call_records: Option<PathBuf>,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+/// `[[account]]`
+#[derive(Debug, Clone)]
+pub struct Account {
+    /// What `X-Exotel-AccountSid` names.
+    pub sid: AccountSid,
+    /// Open streams at once.
+    pub max_streams: usize,
+    /// A disabled account's calls are refused with 403.
+    pub enabled: bool,
+}
+
+/// `[[trunk]]`: a peer that may call us.
+#[derive(Debug, Clone)]
+pub struct Trunk {
+    /// `[A-Za-z0-9_]{1,16}`.
+    pub name: String,
+    /// The accounts it may call for, at least one.
+    pub accounts: Vec<AccountSid>,
+    /// Sources of its signalling.
+    pub allow: Vec<IpNet>,
+    /// Sources of its media; `allow` where not configured (RTP-011).
+    pub media_allow: Vec<IpNet>,
+    /// `account_header = "optional"`: a call without the header takes the trunk's only account (HDR-002).
+    pub account_header_optional: bool,
+    /// A missing `rport` counts as present (SIP-021).
+    pub force_rport: bool,
+    /// In-dialog requests go to the source address when the Contact is private and there is no Record-Route (SIP-052).
+    pub nat_contact_fix: bool,
+    /// Codecs in our order of preference; `None` follows the offer (SDP-004).
+    pub codecs: Option<Vec<String>>,
+    /// Refuse SDP addresses outside `media_allow` (SDP-014).
+    pub strict_media_acl: bool,
+    /// RTP-011.
+    pub media_nat: MediaNat,
+    /// P-Asserted-Identity and Remote-Party-ID of this trunk are believed (SIP-111).
+    pub trusted: bool,
+    /// Withheld numbers reach the bot all the same (SIP-111).
+    pub deliver_private: bool,
+    /// Mute tones sent beside telephone-events (RTP-062).
+    pub dtmf_mute: bool,
+    /// Music on hold reaches the bot (SDP-011).
+    pub hold_audio_pass: bool,
+    /// A hold longer than this ends the call; `None` is never (SDP-011).
+    pub hold_timeout: Option<Duration>,
+    /// Where the called number is (HDR-003).
+    pub route_on: RouteOn,
+    /// Prefixes of called numbers that may be taken off (HDR-003).
+    pub number_prefixes: Vec<String>,
+    /// Country code of national called numbers.
+    pub country_code: Option<String>,
+    /// Other SIP codes for unanswered calls, by the failure's word (SIP-121).
+    pub sip_codes: BTreeMap<String, u16>,
+    /// RFC 3261 T1, T2 and T4 for this peer.
+    pub timers: SipTimers,
+    /// DSCP of its media, 0 to 63; `None` is the node's (RTP-034).
+    pub media_dscp: Option<u8>,
+    /// How X- headers become custom parameters.
+    pub headers: HeaderRules,
+}
+
+/// The three times that RFC 3261's timers follow from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SipTimers {
+    /// At least 200 ms.
+    pub t1: Duration,
+    /// At least 1 s, and T1.
+    pub t2: Duration,
+    /// At least 1 s.
+    pub t4: Duration,
+}
+
+impl Default for SipTimers {
+    fn default() -> Self {
+        let [t1, t2, t4] = [500, 4000, 5000].map(Duration::from_millis);
+        Self { t1, t2, t4 }
+    }
+}
+
+/// Which address of an INVITE has the called number (HDR-003, SIP-112).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RouteOn {
+    /// The Request-URI.
+    Ruri,
+    /// To.
+    To,
+    /// The last Diversion, else the Request-URI.
+    Diversion,
+}
+
+/// When media may come from an address other than the SDP's (RTP-011).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MediaNat {
+    /// Only the exact SDP address and port.
+    Off,
+    /// The SDP address at any port, or the trunk's media networks.
+    Auto,
+    /// As `auto`; kept for symmetry with trunks known to be behind NAT.
+    On,
+}
+
+/// Header mapping of one trunk (HDR-010 to HDR-024).
+#[derive(Debug, Clone)]
+pub struct HeaderRules {
+    /// Globs taken first and never denied.
+    pub allow: Vec<String>,
+    /// Globs of infrastructure headers (HDR-015).
+    pub deny: Vec<String>,
+    /// Bytes a value may have (HDR-014).
+    pub value_max_bytes: usize,
+    /// Keys at most.
+    pub max_keys: usize,
+    /// Bytes of keys and values together.
+    pub total_max_bytes: usize,
+    /// On the same key the header wins over the URL (HDR-016).
+    pub header_first: bool,
+    /// HDR-021.
+    pub uui_default_encoding: UuiEncoding,
+    /// HDR-023.
+    pub pd_strip: PdStrip,
+    /// Avaya shared UUI is taken apart (HDR-024).
+    pub uui_avaya: bool,
+}
+
+/// What a User-to-User value without `encoding` is (HDR-021).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UuiEncoding {
+    /// Decided by its look.
+    Auto,
+    /// Always hex (RFC 7434).
+    Hex,
+    /// Always text.
+    Text,
+}
+
+/// Whether the protocol discriminator octet is removed (HDR-023).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PdStrip {
+    /// Decided by purpose, `pd` and look.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// `[[number]]`: a called number and its flow.
+#[derive(Debug, Clone)]
+pub struct Number {
+    /// Normalised digits, or `*` for the account's default.
+    pub number: String,
+    /// Its account.
+    pub account: AccountSid,
+    /// Its flow's id.
+    pub flow: String,
+}
+
+/// `[[flow]]` as written.
+#[derive(Debug, Clone)]
+pub struct Flow {
+    /// Unique id.
+    pub id: String,
+    /// Name of the first step.
+    pub start: String,
+    /// Steps by name.
+    pub steps: Vec<Step>,
+    /// Where it stands in the file.
+    pub place: Place,
+}
+
+/// One step of a flow as written: the applet reads its own settings.
+#[derive(Debug, Clone)]
+pub struct Step {
+    /// Its name, unique in the flow.
+    pub name: String,
+    /// The applet's wire name: `voicebot`, `hangup`, …
+    pub applet: String,
+    /// Every other key of the table.
+    pub settings: toml::Table,
+    /// The line of each key in `settings`.
+    pub lines: BTreeMap<String, usize>,
+    /// Where the step stands in the file.
+    pub place: Place,
+}
+
+/// A place in a configuration file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The file as the operator named it.
+    pub file: Arc<str>,
+    /// Line, from 1.
+    pub line: usize,
+}
+
+/// Something wrong in the configuration: where, which key, and what was expected.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}:{}: {key}: {message}", place.file, place.line)]
+pub struct Problem {
+    /// File and line.
+    pub place: Place,
+    /// The key's full path: `trunk.lab.allow`, `flow.bot.step.talk.url`.
+    pub key: String,
+    /// What is wrong and what was expected.
+    pub message: String,
+}

@@ -1,0 +1,459 @@
+//! What the file says, key by key: the doc comments here are the text of config/reference.toml, the defaults its values.
+//!
+//! A key that must be given is marked `x-required`, one that stands instead of another `x-instead-of`; the shape check
+//! and the reference read both marks, the ranges and the defaults from the schema, so that each stands here only.
+
+use std::collections::BTreeMap;
+
+use schemars::{JsonSchema, Schema, generate::SchemaSettings};
+use serde::{Deserialize, Serialize};
+
+/// The whole file.
+#[derive(Debug, Default, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Raw {
+    pub sip: Sip,
+    pub media: Media,
+    pub admin: Admin,
+    pub limits: Limits,
+    pub log: Log,
+    pub account: Vec<Account>,
+    pub trunk: Vec<Trunk>,
+    pub number: Vec<Number>,
+    pub flow: Vec<Flow>,
+}
+
+/// The schema of the whole file, without references.
+pub(super) fn schema() -> Schema {
+    let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
+    settings.into_generator().into_root_schema_for::<Raw>()
+}
+
+/// SIP: where calls come in, and what peers are told about where we are.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Sip {
+    /// Sockets that take SIP: "udp:ADDRESS:PORT", an IPv6 address in brackets (`udp:[::1]:5060`).
+    pub listen: Vec<String>,
+    /// The address that Via, Contact and SDP show to peers outside `local_nets`: the public address of a machine behind
+    /// 1:1 NAT. An IP address, with ":PORT" where the port is mapped too. Default: the address listened on; for 0.0.0.0
+    /// the address that the default route leaves from. A private address is not shown unless `allow_private` says so.
+    #[schemars(example = &"203.0.113.10")]
+    pub advertised_address: Option<String>,
+    /// Listen on a private address without `advertised_address`: right where every trunk is in the same network.
+    pub allow_private: bool,
+    /// Peers in these networks (VPN, VPC peering, this machine) are shown the address listened on, not the advertised one.
+    pub local_nets: Vec<String>,
+    /// `Server` and `User-Agent` header; "" hides them. Default: trunkstream/VERSION.
+    #[schemars(example = &"trunkstream")]
+    pub user_agent: Option<String>,
+    /// RFC 3261 timer T1: the round trip estimate; the first retransmission comes after it.
+    #[schemars(range(min = 200, max = 10_000))]
+    pub t1_milliseconds: u32,
+    /// RFC 3261 timer T2: the longest interval between retransmissions. Not below T1.
+    #[schemars(range(min = 1000, max = 60_000))]
+    pub t2_milliseconds: u32,
+    /// RFC 3261 timer T4: how long a message may live in the network.
+    #[schemars(range(min = 1000, max = 60_000))]
+    pub t4_milliseconds: u32,
+    /// A call that nothing has answered by then ends with 504.
+    #[schemars(range(min = 1, max = 180))]
+    pub answer_deadline_seconds: u32,
+    /// 403 answers to one source without a trunk in a minute; above it there is silence.
+    #[schemars(range(min = 0, max = 6000))]
+    pub unknown_source_answers_per_minute: u32,
+    /// DSCP of signalling packets: 24 is CS3, 40 is CS5, 0 marks nothing.
+    #[schemars(range(min = 0, max = 63))]
+    pub dscp: u8,
+}
+
+impl Default for Sip {
+    fn default() -> Self {
+        Self {
+            listen: vec!["udp:0.0.0.0:5060".into()],
+            advertised_address: None,
+            allow_private: false,
+            local_nets: vec!["127.0.0.0/8".into(), "::1/128".into()],
+            user_agent: None,
+            t1_milliseconds: 500,
+            t2_milliseconds: 4000,
+            t4_milliseconds: 5000,
+            answer_deadline_seconds: 15,
+            unknown_source_answers_per_minute: 5,
+            dscp: 24,
+        }
+    }
+}
+
+/// RTP: addresses, ports and supervision.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Media {
+    /// The address that RTP sockets bind to.
+    pub listen_address: String,
+    /// The address that SDP shows to peers outside `sip.local_nets`. Default: `sip.advertised_address`, else as there.
+    #[schemars(example = &"203.0.113.10")]
+    pub advertised_address: Option<String>,
+    /// RTP and RTCP ports, "FIRST-LAST", FIRST even. A call takes two and a released pair rests, so count three ports for
+    /// each of `limits.max_calls`. Keep the range outside net.ipv4.ip_local_port_range (32768 to 60999 as Linux ships).
+    pub rtp_ports: String,
+    /// How long a released port pair rests before another call may have it.
+    #[schemars(range(min = 10, max = 600))]
+    pub port_quarantine_seconds: u32,
+    /// Media threads; 0 is one per core.
+    #[schemars(range(min = 0, max = 1024))]
+    pub threads: usize,
+    /// DSCP of RTP and RTCP packets: 46 is EF, 0 marks nothing.
+    #[schemars(range(min = 0, max = 63))]
+    pub dscp: u8,
+    /// A call without any valid RTP for this long ends, unless it is on hold.
+    #[schemars(range(min = 1, max = 3600))]
+    pub rtp_timeout_seconds: u32,
+    /// No first RTP packet for this long after the answer is warned about. Not above `rtp_timeout_seconds`.
+    #[schemars(range(min = 1, max = 3600))]
+    pub rtp_start_timeout_seconds: u32,
+    /// How long a packet is kept to bring it into order and even out its arrival before the bot hears it.
+    #[schemars(range(min = 20, max = 300))]
+    pub reorder_buffer_milliseconds: u32,
+}
+
+impl Default for Media {
+    fn default() -> Self {
+        Self {
+            listen_address: "0.0.0.0".into(),
+            advertised_address: None,
+            rtp_ports: "10000-29999".into(),
+            port_quarantine_seconds: 10,
+            threads: 0,
+            dscp: 46,
+            rtp_timeout_seconds: 60,
+            rtp_start_timeout_seconds: 10,
+            reorder_buffer_milliseconds: 40,
+        }
+    }
+}
+
+/// The operator's own HTTP listener. Keep it private.
+#[derive(Debug, Default, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Admin {
+    /// "ADDRESS:PORT" of /healthz, /readyz and /metrics. Default: no listener.
+    #[schemars(example = &"127.0.0.1:9090")]
+    pub listen: Option<String>,
+}
+
+/// What this node takes on.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Limits {
+    /// Calls at once; one more is refused with 503. Default: a third of the ports in `media.rtp_ports`, at most 2000.
+    #[schemars(range(min = 1, max = 32_000), example = 2000)]
+    pub max_calls: Option<usize>,
+    /// How long live calls may go on after SIGTERM.
+    #[schemars(range(min = 0, max = 86_400))]
+    pub drain_timeout_seconds: u32,
+    /// New calls a second on this node, with bursts of as many; one more gets 503. 0 is any number.
+    #[schemars(range(min = 0, max = 100_000))]
+    pub max_calls_per_second: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_calls: None, max_calls_per_second: 0, drain_timeout_seconds: 600 }
+    }
+}
+
+/// What is logged and how.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Log {
+    /// How a line looks.
+    pub format: LogFormat,
+    /// What is logged: "info", "warn", "info,trunkstream::sip=debug".
+    pub filter: String,
+    /// A file to which each ended call's record is appended, one JSON object a line. Default: records are only logged.
+    #[schemars(example = &"/var/log/trunkstream/calls.jsonl")]
+    pub call_records: Option<String>,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, filter: "info".into(), call_records: None }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum LogFormat {
+    /// for people
+    Text,
+    /// for machines
+    Json,
+}
+
+/// An account: whose bots and numbers these are. One table each.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Account {
+    /// Its name as `X-Exotel-AccountSid` gives it, 1 to 64 of `A-Z a-z 0-9 _ . -`.
+    #[schemars(example = &"acc1", extend("x-required" = true))]
+    pub sid: String,
+    /// Bot streams at once; one more is refused.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_streams: usize,
+    /// A disabled account's calls are refused with 403.
+    pub enabled: bool,
+}
+
+impl Default for Account {
+    fn default() -> Self {
+        Self { sid: String::new(), max_streams: 100, enabled: true }
+    }
+}
+
+/// A trunk: a peer that may call us, and for whom. One table each; several may list the same source when their accounts
+/// differ.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Trunk {
+    /// Its name in logs and metrics, 1 to 16 of `A-Z a-z 0-9 _`.
+    #[schemars(example = &"lab", extend("x-required" = true))]
+    pub name: String,
+    /// The account it calls for. Give this or `accounts`.
+    #[schemars(example = &"acc1")]
+    pub account: Option<String>,
+    /// The accounts it calls for, where there are several; a call's `X-Exotel-AccountSid` picks one.
+    #[schemars(example = ["acc1", "acc2"], extend("x-instead-of" = "account"))]
+    pub accounts: Option<Vec<String>>,
+    /// Networks or addresses that its signalling comes from.
+    #[schemars(example = ["198.51.100.0/24"], extend("x-required" = true))]
+    pub allow: Vec<String>,
+    /// Networks that its media may come from. Default: `allow`.
+    #[schemars(example = ["198.51.100.0/24"])]
+    pub media_allow: Option<Vec<String>>,
+    /// Whether a call must carry `X-Exotel-AccountSid`.
+    pub account_header: AccountHeader,
+    /// Answers go to the port a request came from, also without `rport` in its Via (RFC 3581).
+    pub force_rport: bool,
+    /// Requests within a call go to the address its INVITE came from when its Contact is private and no proxy is between.
+    pub nat_contact_fix: bool,
+    /// Codecs in our order of preference: "PCMU", "PCMA". Default: all, in the order of the offer.
+    #[schemars(example = ["PCMA", "PCMU"])]
+    pub codecs: Option<Vec<String>>,
+    /// Refuse offers whose media address is outside `media_allow`.
+    pub strict_media_acl: bool,
+    /// Whether media may come from elsewhere than SDP says.
+    pub media_nat: MediaNat,
+    /// P-Asserted-Identity and Remote-Party-ID of this trunk are believed.
+    pub trusted: bool,
+    /// Withheld caller numbers reach the bot all the same.
+    pub deliver_private: bool,
+    /// Tones sent beside telephone-events are silenced towards the bot.
+    pub dtmf_mute: bool,
+    /// What the bot hears while the caller's side holds the call.
+    pub hold_audio: HoldAudio,
+    /// A hold longer than this ends the call; 0 is never.
+    #[schemars(range(min = 0, max = 86_400))]
+    pub hold_timeout_seconds: u32,
+    /// Which address the called number is taken from.
+    pub route_on: RouteOn,
+    /// Prefixes that this peer puts before called numbers, for an outside line for example; taken off where the number is
+    /// not known with it.
+    #[schemars(example = ["9"])]
+    pub number_prefixes: Vec<String>,
+    /// Country code of national numbers: with "91", 08061234567 and +918061234567 are the same called number.
+    #[schemars(example = &"91")]
+    pub country_code: Option<String>,
+    /// Other SIP codes for unanswered calls, "REASON=CODE": the reason as the metric trunkstream_calls_refused_total names it.
+    #[schemars(example = ["throttled=486"])]
+    pub sip_codes: Vec<String>,
+    /// RFC 3261 timer T1 for this peer. Default: `sip.t1_milliseconds`.
+    #[schemars(range(min = 200, max = 10_000), example = &500)]
+    pub t1_milliseconds: Option<u32>,
+    /// RFC 3261 timer T2 for this peer. Default: `sip.t2_milliseconds`.
+    #[schemars(range(min = 1000, max = 60_000), example = &4000)]
+    pub t2_milliseconds: Option<u32>,
+    /// RFC 3261 timer T4 for this peer. Default: `sip.t4_milliseconds`.
+    #[schemars(range(min = 1000, max = 60_000), example = &5000)]
+    pub t4_milliseconds: Option<u32>,
+    /// DSCP of RTP and RTCP packets to this peer. Default: `media.dscp`.
+    #[schemars(range(min = 0, max = 63), example = &46)]
+    pub media_dscp: Option<u8>,
+    /// Header patterns (`*` is any text) that always become custom parameters and are taken first against the limits.
+    pub header_allow: Vec<String>,
+    /// Header patterns that never become custom parameters: what the peer's own machines add.
+    pub header_deny: Vec<String>,
+    /// A header value longer than this is left out whole.
+    #[schemars(range(min = 1, max = 8192))]
+    pub header_value_max_bytes: usize,
+    /// Custom parameters at most.
+    #[schemars(range(min = 0, max = 1000))]
+    pub header_max_keys: usize,
+    /// Keys and values together.
+    #[schemars(range(min = 0, max = 65_536))]
+    pub header_total_max_bytes: usize,
+    /// Who wins when a header and the bot URL's query have the same key.
+    pub header_merge: HeaderMerge,
+    /// What a User-to-User value without `encoding` is.
+    pub uui_default_encoding: UuiEncoding,
+    /// Whether the protocol discriminator, the first octet of User-to-User, is taken off.
+    pub pd_strip: PdStrip,
+    /// Avaya's shared User-to-User is taken apart into `UUI` and `UCID`.
+    pub uui_avaya: bool,
+}
+
+/// Headers that PBXs and SBCs add for themselves (HDR-015).
+const INFRASTRUCTURE_HEADERS: [&str; 10] = [
+    "X-Genesys-*",
+    "X-FS-*",
+    "X-Asterisk-*",
+    "X-Cisco-*",
+    "X-Avaya-*",
+    "X-Nokia-*",
+    "X-Oracle-*",
+    "X-Real-*",
+    "X-Src-*",
+    "X-Sipp-*",
+];
+
+impl Default for Trunk {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            account: None,
+            accounts: None,
+            allow: Vec::new(),
+            media_allow: None,
+            account_header: AccountHeader::Required,
+            force_rport: true,
+            nat_contact_fix: false,
+            codecs: None,
+            strict_media_acl: false,
+            media_nat: MediaNat::Auto,
+            trusted: false,
+            deliver_private: false,
+            dtmf_mute: true,
+            hold_audio: HoldAudio::Silence,
+            hold_timeout_seconds: 0,
+            route_on: RouteOn::Ruri,
+            number_prefixes: Vec::new(),
+            country_code: None,
+            sip_codes: Vec::new(),
+            t1_milliseconds: None,
+            t2_milliseconds: None,
+            t4_milliseconds: None,
+            media_dscp: None,
+            header_allow: Vec::new(),
+            header_deny: INFRASTRUCTURE_HEADERS.map(String::from).to_vec(),
+            header_value_max_bytes: 45,
+            header_max_keys: 25,
+            header_total_max_bytes: 800,
+            header_merge: HeaderMerge::UrlFirst,
+            uui_default_encoding: UuiEncoding::Auto,
+            pd_strip: PdStrip::Auto,
+            uui_avaya: false,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum AccountHeader {
+    /// a call without it is refused with 403
+    Required,
+    /// a call without it takes the trunk's only account
+    Optional,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum MediaNat {
+    /// only from the exact address and port
+    Off,
+    /// from that address at any port, and from `media_allow`
+    Auto,
+    /// as auto
+    On,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RouteOn {
+    /// the Request-URI
+    Ruri,
+    /// To
+    To,
+    /// the last Diversion: what was dialled first; the Request-URI where there is none
+    Diversion,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum HoldAudio {
+    /// nothing
+    Silence,
+    /// the music on hold
+    Pass,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum HeaderMerge {
+    /// the URL: it was set by the flow's owner
+    UrlFirst,
+    /// the header
+    HeaderFirst,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum UuiEncoding {
+    /// decided by its look
+    Auto,
+    /// hex, as RFC 7434 has it
+    Hex,
+    /// text
+    Text,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum PdStrip {
+    /// decided by purpose, `pd` and look
+    Auto,
+    /// taken off
+    Always,
+    /// kept
+    Never,
+}
+
+/// A called number and the flow that takes its calls. One table each.
+#[derive(Debug, Default, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Number {
+    /// The number; a leading + or 00 and the separators - . ( ) and blank do not count. "*" takes every other number of
+    /// the account.
+    #[schemars(example = &"1000", extend("x-required" = true))]
+    pub number: String,
+    /// Whose number it is.
+    #[schemars(example = &"acc1", extend("x-required" = true))]
+    pub account: String,
+    /// The flow's id.
+    #[schemars(example = &"bot", extend("x-required" = true))]
+    pub flow: String,
+}
+
+/// A flow: what happens to a call, step by step. One table each.
+#[derive(Debug, Default, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Flow {
+    /// Its name.
+    #[schemars(example = &"bot", extend("x-required" = true))]
+    pub id: String,
+    /// The step a call begins with.
+    #[schemars(example = &"talk", extend("x-required" = true))]
+    pub start: String,
+    /// Its steps by name; each names its applet, and the applet knows the other keys.
+    #[schemars(with = "BTreeMap<String, BTreeMap<String, serde_json::Value>>")]
+    pub step: BTreeMap<String, toml::Table>,
+}

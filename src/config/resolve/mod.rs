@@ -1,0 +1,132 @@
+//! The second look at a file: do the values make sense, alone and together?
+//!
+//! Everything wrong goes into the report; a value that cannot be read is replaced by one that can, so that the look goes
+//! on. The result counts only where the report is empty.
+
+mod address;
+mod tenant;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::raw::{self, Raw};
+use super::report::Report;
+use super::{Config, Limits, Log, LogFormat, Media, Sip, value};
+
+/// Calls a node takes where the file does not say.
+const DEFAULT_MAX_CALLS: usize = 2000;
+
+/// Ports to reckon with for one call: a pair, and half a pair at rest (OPS-005).
+pub const PORTS_PER_CALL: usize = 3;
+
+/// Checks what was read; `route_source` is the address the default route leaves from.
+pub(super) fn resolve(raw: &Raw, route_source: Option<IpAddr>, report: &mut Report) -> Config {
+    let accounts = tenant::accounts(&raw.account, report);
+    let flows = tenant::flows(&raw.flow, report);
+    let trunks = tenant::trunks(raw, &accounts, report);
+    let numbers = tenant::numbers(&raw.number, &accounts, &flows, report);
+    let addresses = address::resolve(raw, &trunks, route_source, report);
+    let sip = sip(&raw.sip, &addresses, report);
+    let media = media(&raw.media, &addresses, report);
+    let admin = admin(&raw.admin, report);
+    address::check_overlap(&sip, &media, report);
+    let limits = limits(&raw.limits, &media);
+    let log = log(&raw.log, report);
+    Config { sip, media, admin, limits, log, accounts, trunks, numbers, flows, route_source }
+}
+
+fn sip(raw: &raw::Sip, addresses: &address::Addresses, report: &mut Report) -> Sip {
+    if raw.t2_milliseconds < raw.t1_milliseconds {
+        let message =
+            format!("expected at least t1_milliseconds, {}, found {}", raw.t1_milliseconds, raw.t2_milliseconds);
+        report.wrong("sip.t2_milliseconds", message);
+    }
+    let user_agent =
+        raw.user_agent.clone().unwrap_or_else(|| concat!("trunkstream/", env!("CARGO_PKG_VERSION")).to_owned());
+    if user_agent.chars().any(char::is_control) {
+        report.wrong("sip.user_agent", "expected printable text");
+    }
+    Sip {
+        listeners: addresses.listeners.clone(),
+        local_nets: each("sip.local_nets", &raw.local_nets, value::network, report),
+        user_agent: Some(user_agent).filter(|text| !text.trim().is_empty()),
+        t1: milliseconds(raw.t1_milliseconds),
+        t2: milliseconds(raw.t2_milliseconds),
+        t4: milliseconds(raw.t4_milliseconds),
+        answer_deadline: seconds(raw.answer_deadline_seconds),
+        unknown_source_per_minute: raw.unknown_source_answers_per_minute,
+        dscp: raw.dscp,
+    }
+}
+
+fn media(raw: &raw::Media, addresses: &address::Addresses, report: &mut Report) -> Media {
+    let ports = one("media.rtp_ports", &raw.rtp_ports, value::port_range, report);
+    let (first_port, last_port) = ports.unwrap_or((10_000, 29_999));
+    if raw.rtp_start_timeout_seconds > raw.rtp_timeout_seconds {
+        let message = format!("expected at most rtp_timeout_seconds, {}", raw.rtp_timeout_seconds);
+        report.wrong("media.rtp_start_timeout_seconds", format!("{message}, found {}", raw.rtp_start_timeout_seconds));
+    }
+    Media {
+        listen_address: addresses.media_bind,
+        advertised_address: addresses.media_advertised,
+        first_port,
+        last_port,
+        port_quarantine: seconds(raw.port_quarantine_seconds),
+        shards: raw.threads,
+        dscp: raw.dscp,
+        rtp_timeout: seconds(raw.rtp_timeout_seconds),
+        rtp_start_timeout: seconds(raw.rtp_start_timeout_seconds),
+        reorder_buffer: milliseconds(raw.reorder_buffer_milliseconds),
+    }
+}
+
+fn admin(raw: &raw::Admin, report: &mut Report) -> Option<std::net::SocketAddr> {
+    raw.listen.as_ref().and_then(|text| one("admin.listen", text, value::socket_address, report))
+}
+
+fn limits(raw: &raw::Limits, media: &Media) -> Limits {
+    let default = (media.port_count() / PORTS_PER_CALL).min(DEFAULT_MAX_CALLS);
+    Limits {
+        max_calls: raw.max_calls.unwrap_or(default),
+        max_calls_per_second: raw.max_calls_per_second,
+        drain_timeout: seconds(raw.drain_timeout_seconds),
+    }
+}
+
+fn log(raw: &raw::Log, report: &mut Report) -> Log {
+    if raw.call_records.as_ref().is_some_and(|path| path.is_empty() || path.ends_with('/')) {
+        report.wrong("log.call_records", "expected the path of a file");
+    }
+    let format = match raw.format {
+        raw::LogFormat::Text => LogFormat::Text,
+        raw::LogFormat::Json => LogFormat::Json,
+    };
+    let filter = one("log.filter", &raw.filter, value::log_filter, report).unwrap_or_default();
+    Log { format, filter, call_records: raw.call_records.as_ref().map(PathBuf::from) }
+}
+
+/// Reads one value; notes what is wrong with it.
+fn one<T>(path: &str, text: &str, read: fn(&str) -> Result<T, String>, report: &mut Report) -> Option<T> {
+    match read(text) {
+        Ok(value) => Some(value),
+        Err(message) => {
+            report.wrong(path, message);
+            None
+        }
+    }
+}
+
+/// Reads each value of a list; what cannot be read is noted and left out.
+fn each<T>(path: &str, texts: &[String], read: fn(&str) -> Result<T, String>, report: &mut Report) -> Vec<T> {
+    let read = texts.iter().enumerate().filter_map(|(i, text)| one(&format!("{path}[{i}]"), text, read, report));
+    read.collect()
+}
+
+fn milliseconds(count: u32) -> Duration {
+    Duration::from_millis(u64::from(count))
+}
+
+fn seconds(count: u32) -> Duration {
+    Duration::from_secs(u64::from(count))
+}
