@@ -1,0 +1,102 @@
+//! Responses to requests of ours, and requests that nobody answered.
+
+use std::time::Instant;
+
+use super::Endpoint;
+use crate::sip::event::Event;
+use crate::sip::invite::Usage;
+use crate::sip::message::{CSeq, Method, Response};
+use crate::sip::transaction::{Owner, Purpose};
+use crate::sip::uri::NameAddr;
+use crate::sip::{DialogId, body, dialog};
+
+impl Endpoint {
+    pub(super) fn handle_response(&mut self, now: Instant, response: Response) {
+        self.out.counters.received(&format!("{}xx", response.code / 100));
+        let Some(transaction) = self.transactions.client(&response) else {
+            return self.handle_stray(now, response);
+        };
+        let Some(owner) = self.transactions.handle_response(now, transaction, &response, &mut self.out) else {
+            return;
+        };
+        match owner.purpose {
+            Purpose::Invite => self.invite_answered(now, owner.dialog, response),
+            Purpose::Reinvite => self.reinvite_answered(now, owner.dialog, &response),
+            Purpose::Bye if response.code >= 200 => self.end(now, owner.dialog, true),
+            Purpose::Info if response.code >= 200 => self.info_answered(owner.dialog, response.code),
+            Purpose::Bye | Purpose::Info | Purpose::Cancel | Purpose::ForkBye => {}
+        }
+    }
+
+    /// A 2xx to an INVITE whose transaction is over still gets its ACK (RFC 6026 section 7.2, SIP-056); one that comes
+    /// after we gave the call up gets a BYE as well.
+    fn handle_stray(&mut self, now: Instant, response: Response) {
+        let is_invite = response.headers.get("CSeq").and_then(CSeq::parse).is_some_and(|c| c.method == Method::INVITE);
+        let from = response.headers.get("From").and_then(|from| NameAddr::parse(from).ok());
+        let id = from.as_ref().and_then(NameAddr::tag).and_then(|tag| self.usages.by_local_tag(tag));
+        let Some((id, usage)) = id.and_then(|id| Some((id, self.usages.get(id)?))) else { return };
+        if !is_invite || !(200..300).contains(&response.code) {
+            return;
+        }
+        let acked = usage.ack_for(dialog::cseq_of(&response), &dialog::remote_tag(&response)).is_some();
+        if usage.is_caller && (acked || usage.is_gone()) {
+            self.invite_accepted(now, id, response);
+        }
+    }
+
+    fn reinvite_answered(&mut self, now: Instant, id: DialogId, response: &Response) {
+        match response.code {
+            ..=199 => {}
+            200..=299 => self.reinvite_accepted(now, id, response),
+            491 if self.postpone_reinvite(now, id) => {}
+            300.. => self.reinvite_refused(now, id, response.code),
+        }
+    }
+
+    fn reinvite_accepted(&mut self, now: Instant, id: DialogId, response: &Response) {
+        let cseq = dialog::cseq_of(response);
+        let Some(usage) = self.usages.get(id) else { return };
+        if let Some(ack) = usage.ack_for(cseq, &dialog::remote_tag(response)) {
+            return self.out.resend(ack.path, &ack.bytes);
+        }
+        if usage.confirmed().is_some_and(|confirmed| confirmed.owed_ack == Some(cseq)) {
+            return; // a copy of the 2xx whose ACK waits for our answer
+        }
+        usage.dialog.refresh_target(&response.headers);
+        let sdp = body::sdp(&response.headers, &response.body).ok().flatten();
+        let had_offer = match usage.confirmed() {
+            Some(confirmed) => confirmed.reinvite.take().is_none_or(|reinvite| reinvite.sdp.is_some()),
+            // The dialog is being left: only the ACK is owed.
+            None => return self.send_ack(now, id, cseq, None),
+        };
+        self.acknowledge(now, id, cseq, had_offer || sdp.is_none());
+        self.raise(Event::ReinviteAnswered { dialog: id, sdp });
+    }
+
+    /// The session goes on, except where the peer knows no such dialog or does not answer (RFC 3261 section 12.2.1.2).
+    fn reinvite_refused(&mut self, now: Instant, id: DialogId, code: u16) {
+        let Some(confirmed) = self.usages.get(id).and_then(Usage::confirmed) else { return };
+        confirmed.reinvite = None;
+        self.raise(Event::ReinviteRejected { dialog: id, code });
+        if matches!(code, 408 | 481) {
+            self.send_bye(now, id, &[crate::sip::Reason::sip(code)]);
+        }
+    }
+
+    pub(super) fn request_timed_out(&mut self, now: Instant, owner: Owner) {
+        let id = owner.dialog;
+        match owner.purpose {
+            Purpose::Invite => self.invite_timed_out(now, id),
+            Purpose::Reinvite => self.reinvite_refused(now, id, 408),
+            Purpose::Bye => self.end(now, id, true),
+            Purpose::Info => self.info_answered(id, 408),
+            Purpose::Cancel | Purpose::ForkBye => {}
+        }
+    }
+
+    fn info_answered(&mut self, id: DialogId, code: u16) {
+        if self.usages.get(id).is_some_and(|usage| !usage.is_gone()) {
+            self.raise(Event::InfoAnswered { dialog: id, code });
+        }
+    }
+}

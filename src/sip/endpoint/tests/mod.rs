@@ -1,0 +1,8 @@
+//! Stories in virtual time: the peer writes datagrams, the endpoint answers, the clock jumps to the next deadline.
+
+mod answering;
+mod calling;
+mod in_dialog;
+mod random;
+mod requests;
+mod routing;

@@ -1,0 +1,47 @@
+//! RFC 3261 without sockets: datagrams and commands go in, datagrams and events come out.
+//!
+//! A datagram meets the files in this order: [`wire`] (bytes to message), [`via`] (where the answer goes),
+//! [`trunk`] (who may call), `transaction` (retransmissions end here), `dialog` and `invite` (what the call is doing),
+//! [`Endpoint`] (which owns them all).
+
+mod access;
+pub mod body;
+pub mod counters;
+mod dialog;
+pub mod endpoint;
+pub mod event;
+pub mod identity;
+mod incoming;
+mod invite;
+pub mod message;
+pub mod reason;
+mod syntax;
+mod transaction;
+pub mod trunk;
+pub mod uri;
+pub mod via;
+pub mod wire;
+
+pub use endpoint::{Availability, Counts, Endpoint, EndpointConfig};
+pub use event::{Event, IncomingInvite, InfoAnswer, InviteBody, OutgoingInvite, Rejection, Transmit};
+pub use identity::{Caller, called, caller};
+pub use message::Headers;
+pub use reason::{Reason, ReasonProtocol};
+pub use trunk::{TrunkRefusal, Trunks};
+pub use uri::{NameAddr, Uri};
+
+/// Which of the endpoint's listeners: an index into [`EndpointConfig::listeners`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ListenerId(pub usize);
+
+/// One INVITE dialog of an endpoint; never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DialogId(u64);
+
+impl DialogId {
+    /// The dialog's number within its endpoint, for logs.
+    #[must_use]
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+}

@@ -1,0 +1,410 @@
+//! Transactions: which message belongs to which exchange (RFC 3261 section 17), and the table that holds them all.
+//! Retransmissions begin and end here.
+
+mod client;
+mod invite_client;
+mod invite_server;
+mod key;
+mod outbox;
+mod server;
+mod timing;
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use client::Client;
+use invite_client::InviteClient;
+pub use invite_server::AckFate;
+use invite_server::InviteServer;
+pub use key::{MergeKey, ServerKey};
+use key::{branch, same_branch};
+pub use outbox::{Outbox, Path};
+use server::Server;
+pub use timing::{Timer, Timing, Timings};
+
+use super::message::{CSeq, Method, Request, Response};
+use super::{DialogId, Trunks, wire};
+use crate::base::timer::TimerTable;
+
+/// One transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TransactionId(u64);
+
+/// What a machine may do while it handles an input: send on its path, arm and disarm its timers.
+pub struct Context<'a> {
+    now: Instant,
+    id: TransactionId,
+    path: Path,
+    timing: &'a Timing,
+    timers: &'a mut TimerTable<(TransactionId, Timer)>,
+    out: &'a mut Outbox,
+}
+
+impl Context<'_> {
+    fn send(&mut self, bytes: &[u8]) {
+        self.out.send(self.path, bytes);
+    }
+
+    fn resend(&mut self, bytes: &[u8]) {
+        self.out.resend(self.path, bytes);
+    }
+
+    fn arm(&mut self, timer: Timer, after: Duration) {
+        self.timers.set((self.id, timer), self.now + after);
+    }
+
+    fn disarm(&mut self, timer: Timer) {
+        self.timers.clear((self.id, timer));
+    }
+}
+
+/// What a response means to the user of a client transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResponseFate {
+    /// A copy, or too late.
+    Absorbed,
+    /// News.
+    ForUser,
+}
+
+/// Whose client transaction it is, and what for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owner {
+    pub dialog: DialogId,
+    pub purpose: Purpose,
+}
+
+/// What a request of ours is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// A new call.
+    Invite,
+    /// A re-INVITE.
+    Reinvite,
+    /// Taking our INVITE back.
+    Cancel,
+    /// Hanging up.
+    Bye,
+    /// Hanging up a fork that answered too.
+    ForkBye,
+    /// INFO.
+    Info,
+}
+
+struct ServerSlot {
+    key: ServerKey,
+    merge: Option<MergeKey>,
+    path: Path,
+    to_tag: String,
+    dialog: Option<DialogId>,
+    machine: ServerMachine,
+}
+
+enum ServerMachine {
+    Invite(InviteServer),
+    Other(Server),
+}
+
+struct ClientSlot {
+    key: (String, String),
+    path: Path,
+    owner: Owner,
+    machine: ClientMachine,
+}
+
+enum ClientMachine {
+    Invite { machine: InviteClient, invite: Box<Request> },
+    Other(Client),
+}
+
+/// What the table knows of a server transaction.
+#[derive(Debug, Clone)]
+pub struct ServerFacts {
+    /// Its id.
+    pub id: TransactionId,
+    /// The To tag of its responses.
+    pub to_tag: String,
+    /// The dialog it belongs to.
+    pub dialog: Option<DialogId>,
+    /// Whether it waits for a final response.
+    pub is_proceeding: bool,
+}
+
+/// A new server transaction.
+pub struct NewServer {
+    pub key: ServerKey,
+    pub merge: Option<MergeKey>,
+    pub path: Path,
+    pub to_tag: String,
+    pub is_invite: bool,
+}
+
+/// Every transaction of an endpoint.
+pub struct Transactions {
+    timings: Timings,
+    next_id: u64,
+    timers: TimerTable<(TransactionId, Timer)>,
+    servers: HashMap<TransactionId, ServerSlot>,
+    server_keys: HashMap<ServerKey, TransactionId>,
+    merges: HashMap<MergeKey, TransactionId>,
+    clients: HashMap<TransactionId, ClientSlot>,
+    client_keys: HashMap<(String, String), TransactionId>,
+}
+
+impl Transactions {
+    /// An empty table.
+    pub fn new(timings: Timings) -> Self {
+        Self {
+            timings,
+            next_id: 0,
+            timers: TimerTable::default(),
+            servers: HashMap::new(),
+            server_keys: HashMap::new(),
+            merges: HashMap::new(),
+            clients: HashMap::new(),
+            client_keys: HashMap::new(),
+        }
+    }
+
+    /// T1 and what follows from it, for this peer.
+    pub fn timing_of(&self, peer: IpAddr) -> Timing {
+        *self.timings.of(peer)
+    }
+
+    /// Other trunks from now on; timers that run go on.
+    pub fn set_trunks(&mut self, trunks: &Trunks) {
+        self.timings.set_trunks(trunks.iter());
+    }
+
+    fn mint(&mut self) -> TransactionId {
+        self.next_id += 1;
+        TransactionId(self.next_id)
+    }
+
+    /// The server transaction with this key.
+    pub fn server(&self, key: &ServerKey) -> Option<ServerFacts> {
+        let id = *self.server_keys.get(key)?;
+        let slot = self.servers.get(&id)?;
+        let is_proceeding = match &slot.machine {
+            ServerMachine::Invite(machine) => machine.is_proceeding(),
+            ServerMachine::Other(_) => false,
+        };
+        Some(ServerFacts { id, to_tag: slot.to_tag.clone(), dialog: slot.dialog, is_proceeding })
+    }
+
+    /// Whether another branch of the same request is being served (SIP-038).
+    pub fn is_merged(&self, key: &MergeKey) -> bool {
+        self.merges.contains_key(key)
+    }
+
+    /// A request that matched server transaction `id` came: again, or its ACK.
+    pub fn handle_request(&mut self, now: Instant, id: TransactionId, is_ack: bool, out: &mut Outbox) -> AckFate {
+        let Some(slot) = self.servers.get_mut(&id) else { return AckFate::Absorbed };
+        let (timings, timers) = (&self.timings, &mut self.timers);
+        let timing = timings.of(slot.path.to.ip());
+        let mut context = Context { now, id, path: slot.path, timing, timers, out };
+        match &mut slot.machine {
+            ServerMachine::Invite(machine) if is_ack => return machine.handle_ack(&mut context),
+            ServerMachine::Invite(machine) => machine.handle_invite(&mut context),
+            ServerMachine::Other(machine) => machine.handle_request(&mut context),
+        }
+        AckFate::Absorbed
+    }
+
+    /// Opens a server transaction.
+    pub fn open_server(&mut self, new: NewServer) -> TransactionId {
+        let id = self.mint();
+        let machine = if new.is_invite {
+            ServerMachine::Invite(InviteServer::new())
+        } else {
+            ServerMachine::Other(Server::new())
+        };
+        self.server_keys.insert(new.key.clone(), id);
+        if let Some(merge) = &new.merge {
+            self.merges.insert(merge.clone(), id);
+        }
+        let NewServer { key, merge, path, to_tag, .. } = new;
+        self.servers.insert(id, ServerSlot { key, merge, path, to_tag, dialog: None, machine });
+        id
+    }
+
+    /// Says which dialog a server transaction belongs to.
+    pub fn assign(&mut self, id: TransactionId, dialog: DialogId) {
+        if let Some(slot) = self.servers.get_mut(&id) {
+            slot.dialog = Some(dialog);
+        }
+    }
+
+    /// Sends a response in server transaction `id`; `false` where it has its final one.
+    pub fn respond(&mut self, now: Instant, id: TransactionId, response: &Response, out: &mut Outbox) -> bool {
+        let Some(slot) = self.servers.get_mut(&id) else { return false };
+        let (timings, timers) = (&self.timings, &mut self.timers);
+        let timing = timings.of(slot.path.to.ip());
+        let mut context = Context { now, id, path: slot.path, timing, timers, out };
+        let bytes = wire::write_response(response);
+        match &mut slot.machine {
+            ServerMachine::Invite(machine) => machine.respond(&mut context, response.code, bytes),
+            ServerMachine::Other(machine) => machine.respond(&mut context, response.code, bytes),
+        }
+    }
+
+    /// Where the responses of server transaction `id` go.
+    pub fn server_path(&self, id: TransactionId) -> Option<Path> {
+        self.servers.get(&id).map(|slot| slot.path)
+    }
+
+    /// Sends `request` in a new client transaction; its top Via has a branch of its own.
+    pub fn open_client(
+        &mut self,
+        now: Instant,
+        path: Path,
+        request: Request,
+        owner: Owner,
+        out: &mut Outbox,
+    ) -> TransactionId {
+        let id = self.mint();
+        let bytes = wire::write_request(&request);
+        let key = (branch(&request.headers).unwrap_or_default(), request.method.as_str().to_owned());
+        let (timings, timers) = (&self.timings, &mut self.timers);
+        let timing = timings.of(path.to.ip());
+        let mut context = Context { now, id, path, timing, timers, out };
+        let machine = if request.method == Method::INVITE {
+            ClientMachine::Invite { machine: InviteClient::new(&mut context, bytes), invite: Box::new(request) }
+        } else {
+            ClientMachine::Other(Client::new(&mut context, bytes))
+        };
+        self.client_keys.insert(key.clone(), id);
+        self.clients.insert(id, ClientSlot { key, path, owner, machine });
+        id
+    }
+
+    /// The client transaction a response belongs to (RFC 3261 section 17.1.3).
+    pub fn client(&self, response: &Response) -> Option<TransactionId> {
+        let cseq = CSeq::parse(response.headers.get("CSeq")?)?;
+        let key = (branch(&response.headers)?, cseq.method.as_str().to_owned());
+        self.client_keys.get(&key).copied()
+    }
+
+    /// Whether any request of ours may still be answered.
+    pub fn has_clients(&self) -> bool {
+        !self.clients.is_empty()
+    }
+
+    /// A response for client transaction `id`; its owner where it is news.
+    pub fn handle_response(
+        &mut self,
+        now: Instant,
+        id: TransactionId,
+        response: &Response,
+        out: &mut Outbox,
+    ) -> Option<Owner> {
+        let slot = self.clients.get_mut(&id)?;
+        let (timings, timers) = (&self.timings, &mut self.timers);
+        let timing = timings.of(slot.path.to.ip());
+        let mut context = Context { now, id, path: slot.path, timing, timers, out };
+        let fate = match &mut slot.machine {
+            ClientMachine::Invite { machine, invite } => machine.handle_response(&mut context, response.code, || {
+                let to = response.headers.values("To").next();
+                wire::write_request(&same_branch(invite, Method::ACK, to))
+            }),
+            ClientMachine::Other(machine) => machine.handle_response(&mut context, response.code),
+        };
+        (fate == ResponseFate::ForUser).then_some(slot.owner)
+    }
+
+    /// The CANCEL of INVITE client transaction `id` and its path, where one may be sent now.
+    pub fn cancel_of(&self, id: TransactionId) -> Option<(Request, Path)> {
+        let slot = self.clients.get(&id)?;
+        match &slot.machine {
+            ClientMachine::Invite { machine, invite } if machine.is_proceeding() => {
+                Some((same_branch(invite, Method::CANCEL, None), slot.path))
+            }
+            ClientMachine::Invite { .. } | ClientMachine::Other(_) => None,
+        }
+    }
+
+    /// Ends INVITE client transaction `id` without a final response.
+    pub fn abandon(&mut self, id: TransactionId) {
+        if let Some(ClientSlot { machine: ClientMachine::Invite { machine, .. }, .. }) = self.clients.get_mut(&id) {
+            machine.abandon();
+        }
+        self.sweep(id);
+    }
+
+    /// The earliest deadline.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    /// Handles one expired timer: `None` where none is, `Some(Some(owner))` where a request of ours timed out.
+    pub fn handle_timeout(&mut self, now: Instant, out: &mut Outbox) -> Option<Option<Owner>> {
+        let (id, timer) = self.timers.expired(now)?;
+        let (timings, timers) = (&self.timings, &mut self.timers);
+        let mut owner = None;
+        if let Some(slot) = self.servers.get_mut(&id) {
+            let timing = timings.of(slot.path.to.ip());
+            let mut context = Context { now, id, path: slot.path, timing, timers, out };
+            match &mut slot.machine {
+                ServerMachine::Invite(machine) => {
+                    if machine.handle_timer(&mut context, timer) {
+                        context.out.counters.timed_out("invite_server");
+                    }
+                }
+                ServerMachine::Other(machine) => machine.handle_timer(timer),
+            }
+        } else if let Some(slot) = self.clients.get_mut(&id) {
+            let timing = timings.of(slot.path.to.ip());
+            let mut context = Context { now, id, path: slot.path, timing, timers, out };
+            let (timed_out, kind) = match &mut slot.machine {
+                ClientMachine::Invite { machine, .. } => (machine.handle_timer(&mut context, timer), "invite_client"),
+                ClientMachine::Other(machine) => (machine.handle_timer(&mut context, timer), "client"),
+            };
+            if timed_out {
+                context.out.counters.timed_out(kind);
+                owner = Some(slot.owner);
+            }
+        }
+        self.sweep(id);
+        Some(owner)
+    }
+
+    /// Drops transaction `id` where it is over.
+    fn sweep(&mut self, id: TransactionId) {
+        let over = |slot: &ServerSlot| match &slot.machine {
+            ServerMachine::Invite(machine) => machine.is_terminated(),
+            ServerMachine::Other(machine) => machine.is_terminated(),
+        };
+        if self.servers.get(&id).is_some_and(over)
+            && let Some(slot) = self.servers.remove(&id)
+        {
+            self.server_keys.remove(&slot.key);
+            if let Some(merge) = slot.merge {
+                self.merges.remove(&merge);
+            }
+        }
+        let over = |slot: &ClientSlot| match &slot.machine {
+            ClientMachine::Invite { machine, .. } => machine.is_terminated(),
+            ClientMachine::Other(machine) => machine.is_terminated(),
+        };
+        if self.clients.get(&id).is_some_and(over)
+            && let Some(slot) = self.clients.remove(&id)
+        {
+            self.client_keys.remove(&slot.key);
+        }
+    }
+
+    /// How many server and client transactions are alive: INVITE server, other server, INVITE client, other client.
+    pub fn counts(&self) -> [usize; 4] {
+        let invites = |slot: &&ServerSlot| matches!(slot.machine, ServerMachine::Invite(_));
+        let calls = |slot: &&ClientSlot| matches!(slot.machine, ClientMachine::Invite { .. });
+        let (invite_servers, invite_clients) =
+            (self.servers.values().filter(invites).count(), self.clients.values().filter(calls).count());
+        [invite_servers, self.servers.len() - invite_servers, invite_clients, self.clients.len() - invite_clients]
+    }
+
+    /// How many server transactions are alive.
+    pub fn servers(&self) -> usize {
+        self.servers.len()
+    }
+}

@@ -1,0 +1,52 @@
+//! Datagrams on their way out.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use crate::sip::counters::Counters;
+use crate::sip::event::Transmit;
+use crate::sip::{ListenerId, wire};
+
+/// A request of ours above this goes over UDP all the same, but is counted (SIP-002).
+const OVERSIZE: usize = 1300;
+
+/// Which socket, and which peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Path {
+    /// Our socket.
+    pub listener: ListenerId,
+    /// The peer.
+    pub to: SocketAddr,
+}
+
+/// Datagrams waiting to be sent, and what was counted on the way.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    queue: VecDeque<Transmit>,
+    pub counters: Counters,
+}
+
+impl Outbox {
+    /// Queues a message for the first time.
+    pub fn send(&mut self, path: Path, bytes: &[u8]) {
+        let first = wire::first_word(bytes);
+        let is_response = first.starts_with(b"SIP/");
+        let label = if is_response { bytes.get(8..11).unwrap_or_default() } else { first };
+        self.counters.sent(&String::from_utf8_lossy(label));
+        if !is_response && bytes.len() > OVERSIZE {
+            self.counters.oversize();
+        }
+        self.queue.push_back(Transmit { listener: path.listener, to: path.to, bytes: bytes.to_vec() });
+    }
+
+    /// Queues a message again.
+    pub fn resend(&mut self, path: Path, bytes: &[u8]) {
+        self.counters.retransmitted();
+        self.queue.push_back(Transmit { listener: path.listener, to: path.to, bytes: bytes.to_vec() });
+    }
+
+    /// The next datagram.
+    pub fn pop(&mut self) -> Option<Transmit> {
+        self.queue.pop_front()
+    }
+}

@@ -1,0 +1,170 @@
+//! A caller, a callee, and a seeded link between them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use trunkstream::base::id::AccountSid;
+use trunkstream::base::random::Random;
+use trunkstream::config::{HeaderRules, Listener, MediaNat, PdStrip, RouteOn, SipTimers, Trunk, UuiEncoding};
+use trunkstream::sip::{DialogId, Endpoint, EndpointConfig, Event, ListenerId, OutgoingInvite, Trunks};
+
+/// What the link does to each datagram: percentages, and a delay of 10 ms to `jitter` more.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Link {
+    pub loss: u32,
+    pub copies: u32,
+    pub jitter_ms: u32,
+}
+
+/// One side: an endpoint and what it has said.
+pub struct Side {
+    pub endpoint: Endpoint,
+    pub events: Vec<Event>,
+    address: SocketAddr,
+}
+
+impl Side {
+    fn new(address: [u8; 4], trunks: Trunks, seed: u64) -> Self {
+        let address = (address, 5060).into();
+        let config = EndpointConfig {
+            listeners: vec![Listener { bind: address, advertised: address }],
+            local_nets: Vec::new(),
+            user_agent: None,
+            t1: Duration::from_millis(500),
+            t2: Duration::from_secs(4),
+            t4: Duration::from_secs(5),
+            unknown_source_per_minute: 5,
+        };
+        Self { endpoint: Endpoint::new(config, trunks, Random::from_number(seed)), events: Vec::new(), address }
+    }
+
+    /// Takes the names of the events so far.
+    pub fn happened(&mut self) -> Vec<String> {
+        let name = |event: Event| format!("{event:?}").split([' ', '{']).next().unwrap_or_default().to_owned();
+        self.events.drain(..).map(name).collect()
+    }
+}
+
+/// Both sides, the datagrams between them, and the time.
+pub struct World {
+    pub caller: Side,
+    pub callee: Side,
+    pub now: Instant,
+    link: Link,
+    random: Random,
+    flying: Vec<(Instant, SocketAddr, SocketAddr, Vec<u8>)>,
+}
+
+impl World {
+    pub fn new(link: Link, seed: u64) -> Self {
+        Self {
+            caller: Side::new([198, 51, 100, 1], Trunks::default(), seed),
+            callee: Side::new([198, 51, 100, 2], Trunks::new(vec![Arc::new(trunk())]), seed + 1),
+            now: Instant::now(),
+            link,
+            random: Random::from_number(seed),
+            flying: Vec::new(),
+        }
+    }
+
+    /// Places a call with an offer.
+    pub fn call(&mut self) -> DialogId {
+        let invite = OutgoingInvite {
+            listener: ListenerId(0),
+            target: self.callee.address,
+            request_uri: "sip:1000@198.51.100.2".into(),
+            from: "<sip:0806@198.51.100.1>".into(),
+            to: "<sip:1000@198.51.100.2>".into(),
+            headers: Vec::new(),
+            sdp: Some(b"v=0\r\n".to_vec()),
+        };
+        let dialog = self.caller.endpoint.invite(self.now, invite);
+        self.collect();
+        dialog
+    }
+
+    /// Puts what both sides want sent on the link, and keeps their events.
+    pub fn collect(&mut self) {
+        for side in [&mut self.caller, &mut self.callee] {
+            while let Some(transmit) = side.endpoint.poll_transmit() {
+                let copies = if self.random.below(100) < self.link.copies { 2 } else { 1 };
+                for _ in 0..copies {
+                    if self.random.below(100) >= self.link.loss {
+                        let delay = 10 + self.random.below(self.link.jitter_ms + 1);
+                        let when = self.now + Duration::from_millis(delay.into());
+                        self.flying.push((when, side.address, transmit.to, transmit.bytes.clone()));
+                    }
+                }
+            }
+            while let Some(event) = side.endpoint.poll_event() {
+                side.events.push(event);
+            }
+        }
+    }
+
+    /// Lets `seconds` pass; `react` sees both sides after each thing that happens.
+    pub fn run(&mut self, seconds: u64, mut react: impl FnMut(&mut Side, &mut Side, Instant)) {
+        let end = self.now + Duration::from_secs(seconds);
+        loop {
+            react(&mut self.caller, &mut self.callee, self.now);
+            self.collect();
+            let arrival = self.flying.iter().map(|(when, ..)| *when).min();
+            let timers = [&self.caller, &self.callee].into_iter().filter_map(|side| side.endpoint.poll_timeout()).min();
+            let Some(next) = arrival.into_iter().chain(timers).min().filter(|next| *next <= end) else { break };
+            self.now = self.now.max(next);
+            self.deliver();
+            self.caller.endpoint.handle_timeout(self.now);
+            self.callee.endpoint.handle_timeout(self.now);
+        }
+        self.now = end;
+    }
+
+    fn deliver(&mut self) {
+        let now = self.now;
+        let (due, later) = self.flying.drain(..).partition(|(when, ..)| *when <= now);
+        self.flying = later;
+        for (_, from, to, bytes) in due {
+            let side = if to == self.caller.address { &mut self.caller } else { &mut self.callee };
+            side.endpoint.handle_datagram(now, ListenerId(0), from, &bytes);
+        }
+    }
+}
+
+fn trunk() -> Trunk {
+    let allow = vec!["198.51.100.0/24".parse().expect("a network")];
+    Trunk {
+        name: "lab".to_owned(),
+        accounts: AccountSid::parse("acc1").into_iter().collect(),
+        media_allow: allow.clone(),
+        allow,
+        account_header_optional: true,
+        force_rport: true,
+        nat_contact_fix: false,
+        codecs: None,
+        strict_media_acl: false,
+        media_nat: MediaNat::Auto,
+        trusted: false,
+        deliver_private: false,
+        dtmf_mute: false,
+        hold_audio_pass: false,
+        hold_timeout: None,
+        route_on: RouteOn::Ruri,
+        number_prefixes: Vec::new(),
+        country_code: None,
+        sip_codes: Default::default(),
+        timers: SipTimers::default(),
+        media_dscp: None,
+        headers: HeaderRules {
+            allow: Vec::new(),
+            deny: Vec::new(),
+            value_max_bytes: 45,
+            max_keys: 25,
+            total_max_bytes: 800,
+            header_first: false,
+            uui_default_encoding: UuiEncoding::Auto,
+            pd_strip: PdStrip::Auto,
+            uui_avaya: false,
+        },
+    }
+}
