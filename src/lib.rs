@@ -7,5 +7,6 @@
 pub mod base;
 pub mod config;
 
+pub mod sdp;
 pub mod sip;
 

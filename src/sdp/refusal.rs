@@ -1,0 +1,56 @@
+//! Why a description is not accepted, and the Warning that tells the peer (RFC 3261 section 20.43).
+
+use super::rules::AddressFault;
+use super::session::DescriptionError;
+
+/// Why an offer or answer was refused. Nothing has changed: a running session goes on as it was (SIP-074).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The body is not a session description.
+    #[error("the peer's session description cannot be read: {0}")]
+    Malformed(#[from] DescriptionError),
+    /// The description has no m-line at all (SDP-003).
+    #[error("the peer's session description has no m-line")]
+    NoMedia,
+    /// No m-line is audio: T.38 or video alone (SDP-016).
+    #[error("the peer offered no audio")]
+    NoAudio,
+    /// Every audio line has port 0.
+    #[error("the peer switched its audio off with port 0")]
+    Disabled,
+    /// The transport is not RTP/AVP or RTP/AVPF (SDP-015).
+    #[error("the peer wants audio over {0}; only RTP/AVP and RTP/AVPF are spoken here")]
+    Profile(String),
+    /// None of the peer's codecs is ours (SDP-004).
+    #[error("none of the peer's codecs is enabled here (it listed {0})")]
+    NoCodec(String),
+    /// The audio line has no `c=`, on its own or on session level.
+    #[error("the peer gave no c= line for its audio")]
+    NoConnection,
+    /// Media may not go to that address (SDP-014).
+    #[error("the peer's media address is refused: {0}")]
+    Address(#[from] AddressFault),
+    /// Media may not go to that port (SDP-014).
+    #[error("the peer's media port {0} is below 1024")]
+    Port(u16),
+    /// An answer came although nothing was offered (RFC 3264 section 4).
+    #[error("the peer sent an answer, but there is no offer of ours that waits for one")]
+    NoOffer,
+}
+
+impl Refusal {
+    /// The code and text of the Warning header that goes with 488 (SDP-003, SIP-074): 304 media type not available,
+    /// 305 incompatible media format, 399 anything else.
+    #[must_use]
+    pub const fn warning(&self) -> (u16, &'static str) {
+        match self {
+            Self::NoMedia | Self::NoAudio | Self::Disabled => (304, "Media type not available"),
+            Self::Profile(_) | Self::NoCodec(_) => (305, "Incompatible media format"),
+            Self::Malformed(_) => (399, "Malformed session description"),
+            Self::NoConnection => (399, "No connection address"),
+            Self::Address(_) => (399, "Media address not allowed"),
+            Self::Port(_) => (399, "Media port not allowed"),
+            Self::NoOffer => (399, "Answer without offer"),
+        }
+    }
+}
