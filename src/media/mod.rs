@@ -1,0 +1,21 @@
+//! RTP and sound: packets in become 20 ms frames of PCM, PCM becomes packets out, digits become events.
+//!
+//! `MediaSession` is the one to talk to. It owns everything below: `rtp` (packets, sequence, where media may come from, RTCP),
+//! the jitter buffer with its concealment, the codecs, the resampler, and telephone-events.
+
+pub mod codec;
+mod concealment;
+mod event;
+mod format;
+mod jitter_buffer;
+mod report;
+mod resample;
+pub mod rtp;
+mod session;
+pub mod telephone_event;
+
+pub use event::{DtmfSource, MediaEvent};
+pub use format::{MediaFormat, MediaSettings};
+pub use report::{MediaReport, PeerReport};
+pub use resample::Resampler;
+pub use session::MediaSession;

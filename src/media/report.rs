@@ -1,0 +1,67 @@
+//! The media record of a call (RTP-044).
+
+use std::net::SocketAddr;
+
+use serde::Serialize;
+
+/// What was received, sent, lost and mended. All counts are since the session began.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct MediaReport {
+    /// Encoding name of the codec in use.
+    pub codec: Option<&'static str>,
+    /// Where media goes to.
+    pub remote: Option<SocketAddr>,
+    /// Where media comes from, once locked.
+    pub source: Option<SocketAddr>,
+    /// RTP packets of accepted sources, readable and of a negotiated payload type.
+    pub packets_received: u64,
+    /// Their payload octets.
+    pub bytes_received: u64,
+    /// RTP packets sent.
+    pub packets_sent: u64,
+    /// Their payload octets.
+    pub bytes_sent: u64,
+    /// Packets that never came.
+    pub lost: u64,
+    /// Packets that came after their slot had been played.
+    pub late: u64,
+    /// Packets that came twice.
+    pub duplicate: u64,
+    /// Packets that were dropped to get rid of delay, or were of a superseded SSRC or a doubtful sequence.
+    pub discarded: u64,
+    /// Datagrams that are no RTP.
+    pub malformed: u64,
+    /// Packets of a payload type that was not negotiated.
+    pub unknown_payload_type: u64,
+    /// Datagrams from sources that may not speak here.
+    pub source_rejects: u64,
+    /// Milliseconds filled for packets that were lost or late.
+    pub concealed_ms: u64,
+    /// Greatest interarrival jitter (RFC 3550, A.8).
+    pub jitter_max_ms: f64,
+    /// Mean of the same.
+    pub jitter_mean_ms: f64,
+    /// Changes of the sender's SSRC.
+    pub ssrc_changes: u64,
+    /// Digits reported.
+    pub dtmf_digits: u64,
+    /// Telephone-events that are no digits.
+    pub events_ignored: u64,
+    /// RTCP packets that could not be read.
+    pub rtcp_malformed: u64,
+    /// What the peer last reported about our stream.
+    pub peer: Option<PeerReport>,
+}
+
+/// The peer's view of our stream, by its last RTCP report (RTP-041).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct PeerReport {
+    /// Packets it has missed.
+    pub lost: u32,
+    /// Percentage lost since its previous report.
+    pub loss_percent: f64,
+    /// Interarrival jitter it sees, in milliseconds.
+    pub jitter_ms: f64,
+    /// Round trip in milliseconds, once one of its reports answered one of ours.
+    pub rtt_ms: Option<f64>,
+}

@@ -1,0 +1,292 @@
+//! Towards the bot: packets to 20 ms frames.
+
+use std::time::{Duration, Instant};
+
+use super::PACKET_MAX_MS;
+use crate::base::pcm::SampleRate;
+use crate::media::codec::{Codec, Decoder};
+use crate::media::format::MediaFormat;
+use crate::media::jitter_buffer::{Arrival, JitterBuffer, Player};
+use crate::media::resample::Resampler;
+use crate::media::rtp::packet::Packet;
+use crate::media::rtp::reception::{Heard, Reception};
+use crate::media::telephone_event::{Detector, Digit, EVENT_LEN};
+
+/// What one `pull` yields.
+const FRAME_MS: u32 = 20;
+
+/// What a packet is, by its payload type (RTP-004: before anything else).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Audio for the decoder of this number, this many ticks long.
+    Audio { decoder: u8, ticks: u32, ticks_max: u32 },
+    /// A telephone-event.
+    Event,
+    /// Comfort noise.
+    ComfortNoise,
+    /// A payload type that was not negotiated.
+    Unknown,
+}
+
+impl Kind {
+    /// Negotiated, and of a size that such a packet can have (RTP-012).
+    pub fn is_plausible(self, packet: &Packet<'_>) -> bool {
+        match self {
+            Self::Audio { ticks, ticks_max, .. } => (1..=ticks_max).contains(&ticks),
+            Self::Event => packet.payload.len() >= EVENT_LEN,
+            Self::ComfortNoise => !packet.payload.is_empty(),
+            Self::Unknown => false,
+        }
+    }
+}
+
+/// What a packet brought.
+pub enum Found {
+    /// A telephone-event.
+    Event,
+    /// A digit has ended.
+    Digit(Digit),
+    /// Another SSRC speaks.
+    SsrcChanged,
+}
+
+/// A payload type and its decoder.
+struct Decoding {
+    payload_type: u8,
+    codec: &'static dyn Codec,
+    decoder: Box<dyn Decoder>,
+}
+
+/// All codecs of the call so far: packets of the one before are still on their way after a re-INVITE (SDP-012).
+#[derive(Default)]
+struct Decoders(Vec<Decoding>);
+
+/// Receiving half of a session.
+#[derive(Debug)]
+pub struct Inbound {
+    depth: Duration,
+    decoders: Decoders,
+    codec_rate: SampleRate,
+    clock_rate: u32,
+    event_payload_type: Option<u8>,
+    noise_payload_type: Option<u8>,
+    buffer: JitterBuffer,
+    /// What buffers of other clocks have counted.
+    counts_before: BufferCounts,
+    stream_rate: SampleRate,
+    resampler: Option<Resampler>,
+    /// A frame at the codec's rate on its way to the resampler.
+    frame: Vec<i16>,
+    /// Caller audio is not to be heard: hold, or the peer may not send.
+    pub silent: bool,
+    /// Audio beside a digit is muted until then.
+    muted_until: Option<Instant>,
+    pub reception: Reception,
+    pub detector: Detector,
+    pub duplicates: u64,
+    pub discarded: u64,
+}
+
+/// What the reorder buffer has counted, in milliseconds where it is time.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct BufferCounts {
+    pub late: u64,
+    pub discarded: u64,
+    pub concealed_ms: u64,
+}
+
+impl Inbound {
+    pub fn new(depth: Duration) -> Self {
+        let (clock_rate, rate) = (8000, SampleRate::Hz8000);
+        Self {
+            depth,
+            decoders: Decoders::default(),
+            codec_rate: rate,
+            clock_rate,
+            event_payload_type: None,
+            noise_payload_type: None,
+            buffer: JitterBuffer::new(clock_rate, rate, depth),
+            counts_before: BufferCounts::default(),
+            stream_rate: rate,
+            resampler: None,
+            frame: Vec::new(),
+            silent: true,
+            muted_until: None,
+            reception: Reception::default(),
+            detector: Detector::new(clock_rate),
+            duplicates: 0,
+            discarded: 0,
+        }
+    }
+
+    pub fn set_format(&mut self, format: &MediaFormat, codec: &'static dyn Codec) {
+        self.decoders.add(format.payload_type, codec);
+        let (clock_rate, rate) = (codec.format().clock_rate, codec.sample_rate());
+        if (clock_rate, rate) != (self.clock_rate, self.codec_rate) {
+            self.counts_before = self.buffer_counts();
+            (self.clock_rate, self.codec_rate) = (clock_rate, rate);
+            self.buffer = JitterBuffer::new(clock_rate, rate, self.depth);
+            self.resampler = Resampler::new(rate, self.stream_rate);
+        }
+        self.noise_payload_type = format.comfort_noise;
+        let (event_payload_type, event_clock) = format.telephone_event.unzip();
+        self.detector.set_clock_rate(event_clock.unwrap_or(clock_rate));
+        self.event_payload_type = event_payload_type;
+    }
+
+    pub fn set_stream_rate(&mut self, rate: SampleRate) {
+        self.stream_rate = rate;
+        self.resampler = Resampler::new(self.codec_rate, rate);
+    }
+
+    pub fn buffer_counts(&self) -> BufferCounts {
+        let (before, counts) = (self.counts_before, self.buffer.counts());
+        BufferCounts {
+            late: before.late + counts.late,
+            discarded: before.discarded + counts.discarded,
+            concealed_ms: before.concealed_ms + self.buffer.concealed_ms(),
+        }
+    }
+
+    pub fn kind(&self, packet: &Packet<'_>) -> Kind {
+        let payload_type = Some(packet.payload_type);
+        if payload_type == self.event_payload_type {
+            return Kind::Event;
+        }
+        if payload_type == self.noise_payload_type {
+            return Kind::ComfortNoise;
+        }
+        let ticks_max = self.clock_rate / 1000 * PACKET_MAX_MS;
+        self.decoders.find(packet.payload_type).map_or(Kind::Unknown, |(decoder, codec)| Kind::Audio {
+            decoder,
+            ticks: codec.ticks(packet.payload),
+            ticks_max,
+        })
+    }
+
+    pub fn handle(&mut self, now: Instant, kind: Kind, packet: &Packet<'_>, found: &mut impl FnMut(Found)) {
+        match kind {
+            Kind::Audio { decoder, ticks, .. } if kind.is_plausible(packet) => {
+                self.detector.handle_audio(now).into_iter().for_each(|digit| found(Found::Digit(digit)));
+                self.handle_audio(now, (decoder, ticks), packet, found);
+            }
+            Kind::Event => {
+                found(Found::Event);
+                self.detector.handle(now, packet, |digit| found(Found::Digit(digit)));
+                // What is heard while the event lasts is played `depth` later, and up to a frame after that.
+                self.muted_until = Some(now + self.depth + Duration::from_millis(u64::from(FRAME_MS)));
+                let sequence = self.reception.hear_other(packet);
+                self.buffer.note_quiet(sequence);
+            }
+            Kind::ComfortNoise => {
+                let sequence = self.reception.hear_other(packet);
+                self.buffer.note_quiet(sequence);
+            }
+            Kind::Audio { .. } | Kind::Unknown => self.discarded += 1,
+        }
+    }
+
+    fn handle_audio(&mut self, now: Instant, of: (u8, u32), packet: &Packet<'_>, found: &mut impl FnMut(Found)) {
+        let sequence = match self.reception.hear(now, packet) {
+            Heard::Play(sequence) => sequence,
+            Heard::PlayRestarted(sequence) => {
+                self.buffer.new_source();
+                sequence
+            }
+            Heard::PlayNewSsrc(sequence) => {
+                self.buffer.new_source();
+                found(Found::SsrcChanged);
+                sequence
+            }
+            Heard::Duplicate => {
+                self.duplicates += 1;
+                return;
+            }
+            Heard::Discard => {
+                self.discarded += 1;
+                return;
+            }
+        };
+        self.reception.jitter.observe(now, packet.timestamp, self.clock_rate);
+        let Packet { timestamp, marker, payload, .. } = *packet;
+        self.buffer.insert(now, &Arrival { sequence, timestamp, marker, ticks: of.1, decoder: of.0, payload });
+    }
+
+    /// Appends 20 ms at the stream's rate to `out`.
+    pub fn pull(&mut self, now: Instant, dtmf_mute: bool, out: &mut Vec<i16>) {
+        let Self { buffer, decoders, reception, resampler, frame, .. } = self;
+        let mut player = Playing { decoders, reception };
+        let start = out.len();
+        let digit = self.detector.is_open() || self.muted_until.is_some_and(|until| now < until);
+        let mute = self.silent || (dtmf_mute && digit);
+        let Some(resampler) = resampler else {
+            buffer.pull(now, &mut player, out);
+            if mute {
+                out[start..].fill(0);
+            }
+            return;
+        };
+        frame.clear();
+        buffer.pull(now, &mut player, frame);
+        if mute {
+            frame.fill(0);
+        }
+        resampler.process(frame, out);
+        out.resize(start + self.stream_rate.samples(FRAME_MS), 0);
+    }
+
+    pub fn skip(&mut self, now: Instant, ms: u32) {
+        self.buffer.skip(now, ms);
+        if let Some(resampler) = &mut self.resampler {
+            resampler.reset();
+        }
+    }
+}
+
+struct Playing<'a> {
+    decoders: &'a mut Decoders,
+    reception: &'a Reception,
+}
+
+impl Player for Playing<'_> {
+    fn decode(&mut self, decoder: u8, payload: &[u8], out: &mut Vec<i16>) {
+        if let Some(decoding) = self.decoders.0.get_mut(usize::from(decoder)) {
+            decoding.decoder.decode(payload, out);
+        }
+    }
+
+    fn missing_between(&self, after: u64, before: u64) -> u64 {
+        self.reception.missing_between(after, before)
+    }
+}
+
+impl Decoders {
+    /// A payload type keeps its meaning for the whole call (SDP-005); the latest of a number counts all the same.
+    fn add(&mut self, payload_type: u8, codec: &'static dyn Codec) {
+        let known = self
+            .0
+            .last()
+            .is_some_and(|last| last.payload_type == payload_type && last.codec.format() == codec.format());
+        if !known {
+            // Only the codec before this one can still be on its way. Numbers of decoders do not move while held: the
+            // list only grows, by one for each change of codec, of which a call has few.
+            self.0.push(Decoding { payload_type, codec, decoder: codec.decoder() });
+        }
+    }
+
+    /// The decoder of a payload type that runs on the clock of the present codec.
+    fn find(&self, payload_type: u8) -> Option<(u8, &'static dyn Codec)> {
+        let present = self.0.last()?.codec;
+        let index = self.0.iter().rposition(|decoding| decoding.payload_type == payload_type)?;
+        let codec = self.0[index].codec;
+        let same_clock =
+            codec.format().clock_rate == present.format().clock_rate && codec.sample_rate() == present.sample_rate();
+        same_clock.then_some((u8::try_from(index).ok()?, codec))
+    }
+}
+
+impl std::fmt::Debug for Decoders {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|decoding| decoding.payload_type)).finish()
+    }
+}

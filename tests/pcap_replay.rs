@@ -1,0 +1,328 @@
+//! Every capture in `pcap/` through a media session, in virtual time: frames, losses, digits and sound as `pcap/expect.toml`
+//! lists them.
+#![allow(missing_docs, clippy::disallowed_methods)] // a starting point for virtual time
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+use trunkstream::base::random::Random;
+use trunkstream::base::rtp_format::{PCMA, PCMU};
+use trunkstream::config::MediaNat;
+use trunkstream::media::codec;
+use trunkstream::media::rtp::packet::{Datagram, Packet};
+use trunkstream::media::{MediaEvent, MediaFormat, MediaReport, MediaSession, MediaSettings};
+
+/// What `expect.toml` says of a capture, as far as a receiver can be held to it.
+#[derive(Debug, Deserialize)]
+struct Expected {
+    file: String,
+    packets: usize,
+    audio_packets: usize,
+    event_packets: usize,
+    lost: u64,
+    digits: String,
+    digit_durations_ms: Vec<u32>,
+    event_payload_type: u8,
+    event_clock: u32,
+    payload_type: u8,
+    superseded_packets: u64,
+    #[serde(default)]
+    ssrc_changes: u64,
+    #[serde(default)]
+    stalled_packets: u64,
+    tone_peak: Option<f64>,
+    tone_hz: Option<f64>,
+}
+
+/// A datagram of a capture.
+struct Captured {
+    at: Duration,
+    from: SocketAddr,
+    bytes: Vec<u8>,
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("pcap")
+}
+
+fn expectations() -> BTreeMap<String, Expected> {
+    let text = std::fs::read_to_string(folder().join("expect.toml")).expect("pcap/expect.toml");
+    toml::from_str(&text).expect("expect.toml as its head explains it")
+}
+
+/// Reads a classic little-endian microsecond pcap of Ethernet, IPv4 and UDP.
+fn read_pcap(path: &Path) -> Vec<Captured> {
+    let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four octets"));
+    assert_eq!((word(0), word(20)), (0xA1B2_C3D4, 1), "{}: not such a pcap", path.display());
+    let (mut at, mut captured, mut first) = (24, Vec::new(), None);
+    while at < bytes.len() {
+        let time = Duration::new(u64::from(word(at)), word(at + 4) * 1000);
+        let length = word(at + 8) as usize;
+        captured.extend(read_udp(&bytes[at + 16..at + 16 + length]).map(|(from, payload)| Captured {
+            at: time - *first.get_or_insert(time),
+            from,
+            bytes: payload.to_vec(),
+        }));
+        at += 16 + length;
+    }
+    captured
+}
+
+fn read_udp(frame: &[u8]) -> Option<(SocketAddr, &[u8])> {
+    let ip = frame.strip_prefix(&frame[..12])?.strip_prefix(&[0x08, 0x00])?;
+    let header = usize::from(ip[0] & 0x0F) * 4;
+    let udp = ip.get(header..).filter(|_| ip[9] == 17)?;
+    let address = Ipv4Addr::new(ip[12], ip[13], ip[14], ip[15]);
+    let length = usize::from(u16::from_be_bytes([udp[4], udp[5]]));
+    let port = u16::from_be_bytes([udp[0], udp[1]]);
+    Some((SocketAddr::V4(SocketAddrV4::new(address, port)), &udp[8..length]))
+}
+
+fn session(now: Instant, expected: &Expected, remote: SocketAddr, dtmf_mute: bool) -> MediaSession {
+    let settings = MediaSettings {
+        nat: MediaNat::Auto,
+        media_acl: Vec::new(),
+        dtmf_mute,
+        hold_audio_pass: false,
+        rtp_timeout: Duration::from_secs(60),
+        rtp_start_timeout: Duration::from_secs(10),
+        reorder_buffer: Duration::from_millis(40),
+    };
+    let mut session = MediaSession::new(now, settings, &mut Random::from_number(1));
+    let format = MediaFormat {
+        remote,
+        remote_rtcp: remote,
+        rtcp_mux: false,
+        format: if expected.payload_type == 8 { PCMA } else { PCMU },
+        payload_type: expected.payload_type,
+        telephone_event: Some((expected.event_payload_type, expected.event_clock)),
+        comfort_noise: Some(13),
+        ptime_ms: 20,
+        send: true,
+        receive: true,
+        held: false,
+    };
+    assert!(session.set_format(now, &format, true));
+    session
+}
+
+/// What came of a capture.
+struct Outcome {
+    heard: Vec<i16>,
+    digits: String,
+    durations_ms: Vec<u32>,
+    ssrc_changes: usize,
+    report: MediaReport,
+}
+
+/// Plays a capture against a clock that ticks every 20 ms from `phase` ms on, and for a second after its end.
+fn replay(captured: &[Captured], expected: &Expected, phase: u64, dtmf_mute: bool) -> Outcome {
+    let start = Instant::now();
+    let mut session = session(start, expected, captured[0].from, dtmf_mute);
+    let (mut heard, mut events) = (Vec::new(), Vec::new());
+    let mut waiting = captured.iter().peekable();
+    let end = captured.iter().map(|datagram| datagram.at).max().unwrap_or_default() + Duration::from_secs(1);
+    let mut elapsed = Duration::from_millis(phase);
+    while elapsed < end {
+        while let Some(datagram) = waiting.next_if(|datagram| datagram.at <= elapsed) {
+            session.handle_rtp(start + datagram.at, datagram.from, &datagram.bytes);
+        }
+        let now = start + elapsed;
+        if session.poll_timeout().is_some_and(|deadline| deadline <= now) {
+            session.handle_timeout(now);
+        }
+        let before = heard.len();
+        session.pull(now, &mut heard);
+        assert_eq!(heard.len() - before, 160, "RTP-007: 20 ms at every tick");
+        events.extend(std::iter::from_fn(|| session.poll_event()));
+        elapsed += Duration::from_millis(20);
+    }
+    let digits = events.iter().filter_map(|event| match event {
+        MediaEvent::Dtmf { digit, duration_ms, .. } => Some((*digit, *duration_ms)),
+        _ => None,
+    });
+    let (digits, durations_ms) = digits.unzip();
+    let ssrc_changes = events.iter().filter(|event| **event == MediaEvent::SsrcChanged).count();
+    Outcome { heard, digits, durations_ms, ssrc_changes, report: session.report(start + elapsed) }
+}
+
+/// Decoded audio packets and where they belong on the sender's time line, in samples.
+fn time_line(captured: &[Captured], expected: &Expected) -> Vec<(usize, Vec<i16>)> {
+    let format = if expected.payload_type == 8 { PCMA } else { PCMU };
+    let mut decoder = codec::of_format(&format).expect("a codec").decoder();
+    let mut line: Vec<(usize, Vec<i16>)> = Vec::new();
+    let mut origin: Option<(u32, u32, usize)> = None;
+    for datagram in captured {
+        let Datagram::Rtp(Packet { payload_type, ssrc, timestamp, payload, .. }) = Datagram::read(&datagram.bytes)
+        else {
+            panic!("a capture holds RTP only");
+        };
+        if payload_type != expected.payload_type {
+            continue;
+        }
+        let end = line.iter().map(|(at, audio)| at + audio.len()).max().unwrap_or(0);
+        // Another SSRC goes on where the one before ends.
+        let (_, first, base) =
+            *origin.insert(origin.filter(|origin| origin.0 == ssrc).unwrap_or((ssrc, timestamp, end)));
+        let mut audio = Vec::new();
+        decoder.decode(payload, &mut audio);
+        line.push((base + timestamp.wrapping_sub(first) as usize, audio));
+    }
+    line
+}
+
+/// How many packets are not heard at their place when the time line is `delay` samples late.
+fn out_of_place(line: &[(usize, Vec<i16>)], heard: &[i16], delay: usize) -> usize {
+    let is_heard = |at: usize, audio: &[i16]| heard.get(at + delay..).is_some_and(|heard| heard.starts_with(audio));
+    line.iter().filter(|(at, audio)| !is_heard(*at, audio)).count()
+}
+
+/// The delay, of up to 80 ms, at which most packets are in place, and how many are not.
+fn best_delay(line: &[(usize, Vec<i16>)], heard: &[i16]) -> (usize, usize) {
+    let delays = (0..=4).map(|frames| frames * 160);
+    delays
+        .map(|delay| (delay, out_of_place(line, heard, delay)))
+        .min_by_key(|(_, missing)| *missing)
+        .expect("five delays")
+}
+
+/// Runs `check` on every capture for several phases of the clock, muting digits or not.
+fn every_capture(mut check: impl FnMut(&str, &Expected, &[Captured], &Outcome)) {
+    let expectations = expectations();
+    assert!(expectations.len() >= 20, "only {} captures", expectations.len());
+    for (name, expected) in &expectations {
+        let captured = read_pcap(&folder().join(&expected.file));
+        for phase in [0, 1, 9, 19] {
+            let outcome = replay(&captured, expected, phase, false);
+            check(&format!("{name}, phase {phase} ms"), expected, &captured, &outcome);
+        }
+    }
+}
+
+#[test]
+fn rtp_001_every_packet_is_read_and_every_loss_is_counted() {
+    every_capture(|name, expected, captured, outcome| {
+        let report = &outcome.report;
+        assert_eq!(captured.len(), expected.packets, "{name}");
+        assert_eq!(report.packets_received, expected.packets as u64, "{name}");
+        assert_eq!((report.malformed, report.unknown_payload_type, report.source_rejects), (0, 0, 0), "{name}");
+        assert_eq!((report.lost, report.duplicate), (expected.lost, 0), "{name}");
+        assert_eq!(
+            (report.ssrc_changes, outcome.ssrc_changes as u64),
+            (expected.ssrc_changes, expected.ssrc_changes),
+            "{name}"
+        );
+    });
+}
+
+#[test]
+fn rtp_052_every_digit_is_reported_once_with_its_length() {
+    every_capture(|name, expected, _, outcome| {
+        assert_eq!(outcome.digits, expected.digits, "{name}");
+        assert_eq!(outcome.durations_ms, expected.digit_durations_ms, "{name}");
+        assert_eq!(outcome.report.dtmf_digits, expected.digits.len() as u64, "{name}");
+    });
+}
+
+#[test]
+fn rtp_022_what_arrives_in_time_is_heard_bit_exact_at_its_place() {
+    every_capture(|name, expected, captured, outcome| {
+        if expected.stalled_packets + expected.superseded_packets > 0 {
+            return;
+        }
+        let line = time_line(captured, expected);
+        assert_eq!(line.len(), expected.audio_packets, "{name}");
+        let (delay, missing) = best_delay(&line, &outcome.heard);
+        assert_eq!(missing as u64, outcome.report.late, "{name}: at a delay of {} ms", delay / 8);
+        assert!((320..=480).contains(&delay), "{name}: a delay of {} ms", delay / 8);
+        assert!(outcome.report.late <= 3 && outcome.report.discarded == 0, "{name}: {:?}", outcome.report);
+        if expected.lost == 0 || expected.event_packets > 0 {
+            assert_eq!((outcome.report.late, outcome.report.concealed_ms), (0, 20 * expected.lost), "{name}");
+        }
+    });
+}
+
+#[test]
+fn rtp_021_lost_packets_are_concealed_and_counted() {
+    every_capture(|name, expected, _, outcome| {
+        if expected.event_packets == 0 && expected.stalled_packets == 0 {
+            assert_eq!(outcome.report.concealed_ms, 20 * (expected.lost + outcome.report.late), "{name}");
+        }
+    });
+}
+
+#[test]
+fn rtp_003_of_two_interleaved_voices_the_newer_is_heard_and_never_both() {
+    every_capture(|name, expected, captured, outcome| {
+        if expected.superseded_packets == 0 {
+            return;
+        }
+        // One packet of the older voice comes in the slot of the change, just before the newer one shows itself.
+        assert_eq!(outcome.report.discarded, expected.superseded_packets - 1, "{name}");
+        let ssrc = |datagram: &Captured| match Datagram::read(&datagram.bytes) {
+            Datagram::Rtp(packet) => packet.ssrc,
+            other => panic!("{name}: {other:?} in a capture of RTP"),
+        };
+        let newer: Vec<_> = captured
+            .iter()
+            .filter(|datagram| ssrc(datagram) != ssrc(&captured[0]))
+            .map(|datagram| Captured { bytes: datagram.bytes.clone(), ..*datagram })
+            .collect();
+        let line = time_line(&newer, expected);
+        let begin = outcome.heard.len() - 50 * 160 - line.len() * 160;
+        let missing = (0..=8).map(|frames| out_of_place(&line, &outcome.heard, begin + frames * 160 - 320)).min();
+        assert_eq!(missing, Some(0), "{name}: the newer voice, whole");
+    });
+}
+
+#[test]
+fn rtp_024_after_a_stall_the_newest_is_heard_and_no_delay_remains() {
+    every_capture(|name, expected, captured, outcome| {
+        if expected.stalled_packets == 0 {
+            return;
+        }
+        let gone = outcome.report.discarded + outcome.report.late;
+        assert!((90..=expected.stalled_packets).contains(&gone), "{name}: {gone} gone");
+        let line = time_line(captured, expected);
+        let after: Vec<_> = line.into_iter().filter(|(at, _)| *at >= 8 * 4100).collect();
+        let (delay, missing) = best_delay(&after, &outcome.heard);
+        assert!(missing == 0 && delay <= 640, "{name}: {missing} out of place at {} ms", delay / 8);
+    });
+}
+
+#[test]
+fn rtp_007_a_tone_keeps_its_level_and_has_no_step() {
+    every_capture(|name, expected, _, outcome| {
+        let (Some(peak), Some(hz)) = (expected.tone_peak, expected.tone_hz) else { return };
+        let tone = &outcome.heard[4 * 160..290 * 160];
+        let rms = (tone.iter().map(|sample| f64::from(*sample).powi(2)).sum::<f64>() / tone.len() as f64).sqrt();
+        let level = 20.0 * (rms / (peak / 2_f64.sqrt())).log10();
+        assert!(level.abs() < 0.1, "{name}: {level} dB");
+        // G.711's steps at this level are 256: two of them beyond the sine's own slope is a click.
+        let slope = peak * std::f64::consts::TAU * hz / 8000.0 + 2.0 * 256.0;
+        let steepest = tone.windows(2).map(|pair| (f64::from(pair[1]) - f64::from(pair[0])).abs()).fold(0.0, f64::max);
+        assert!(steepest <= slope, "{name}: a step of {steepest}");
+    });
+}
+
+#[test]
+fn rtp_062_audio_beside_digits_is_muted() {
+    let expectations = expectations();
+    let expected = &expectations["dtmf_other_ssrc"];
+    let captured = read_pcap(&folder().join(&expected.file));
+    let (open, muted) = (replay(&captured, expected, 3, false), replay(&captured, expected, 3, true));
+    assert_eq!(muted.digits, expected.digits);
+    let tone: Vec<&Captured> = captured.iter().filter(|datagram| datagram.bytes[1] & 0x7F == 101).collect();
+    // What arrives with an event packet is heard 40 to 60 ms later.
+    for datagram in tone {
+        let at = (datagram.at.as_millis() as usize + 40) / 20 * 160;
+        assert!(muted.heard[at..at + 160].iter().all(|sample| *sample == 0), "{:?}", datagram.at);
+    }
+    let sound = |outcome: &Outcome| outcome.heard.iter().filter(|sample| **sample != 0).count();
+    let silenced_ms = (sound(&open) - sound(&muted)) / 8;
+    assert!((300..900).contains(&silenced_ms), "{silenced_ms} ms for two digits of 160 ms");
+}
