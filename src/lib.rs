@@ -10,4 +10,5 @@ pub mod config;
 pub mod media;
 pub mod sdp;
 pub mod sip;
+pub mod stream;
 
