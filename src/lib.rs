@@ -7,6 +7,7 @@
 pub mod base;
 pub mod config;
 
+pub mod flow;
 pub mod media;
 pub mod sdp;
 pub mod sip;
