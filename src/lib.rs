@@ -13,3 +13,5 @@ pub mod sdp;
 pub mod sip;
 pub mod stream;
 
+pub mod call;
+

@@ -1,0 +1,105 @@
+//! Who is this, whom does it call, and is there room: what becomes of a new INVITE before there is a call.
+
+use std::sync::Arc;
+
+use crate::base::id::AccountSid;
+use crate::call::directory::{CallSlot, Directory};
+use crate::call::outcome::Failure;
+use crate::call::timeline::masked;
+use crate::config::Trunk;
+use crate::flow::{Flows, Graph};
+use crate::sip::trunk::choose;
+use crate::sip::uri::normalise_number;
+use crate::sip::{IncomingInvite, TrunkRefusal, called};
+
+/// A call that may begin.
+#[derive(Debug)]
+pub struct Admission {
+    /// The trunk it came by.
+    pub trunk: Arc<Trunk>,
+    /// The account it is for.
+    pub account: AccountSid,
+    /// The flow that its number points at.
+    pub graph: Arc<Graph>,
+    /// Its place.
+    pub slot: CallSlot,
+}
+
+/// A call that may not begin.
+#[derive(Debug)]
+pub struct Refused {
+    /// The row of the failure table.
+    pub failure: Failure,
+    /// The trunk's own code for this failure (SIP-121).
+    pub sip_code: Option<u16>,
+    /// For the log only: the caller is not told (HDR-002).
+    pub why: String,
+}
+
+/// Judges an INVITE: trunk and account (HDR-001, HDR-002), number (HDR-003), then room on the node (SIP-096).
+///
+/// # Errors
+/// [`Refused`] with the first thing that stands in the way.
+pub fn judge(directory: &Arc<Directory>, flows: &Flows, invite: &IncomingInvite) -> Result<Admission, Refused> {
+    let headers = invite.headers.get_all("X-Exotel-AccountSid");
+    let (trunk, account) = choose(&invite.trunk_candidates, headers).map_err(|refusal| {
+        let failure = match refusal {
+            TrunkRefusal::TwoValues | TrunkRefusal::Invalid => Failure::AccountInvalid,
+            TrunkRefusal::Missing | TrunkRefusal::Unknown(_) => Failure::AccountForbidden,
+        };
+        Refused { failure, sip_code: None, why: refusal.to_string() }
+    })?;
+    let refused = |failure: Failure, why: String| Refused { sip_code: failure.own_code(&trunk), failure, why };
+    let numbers = spellings(&called(invite, trunk.route_on), &trunk);
+    let flow = directory.route_first(&account, &numbers).map_err(|failure| {
+        let number = masked(numbers.first().map_or("", String::as_str));
+        refused(failure, format!("account {account} has no flow for the number {number}, trunk {}", trunk.name))
+    })?;
+    let missing = || refused(Failure::FlowInvalid, format!("flow {flow} does not exist"));
+    let graph = flows.flow(flow).ok_or_else(missing)?;
+    let slot = directory.admit().map_err(|failure| {
+        let why = match (directory.is_draining(), directory.is_lagging()) {
+            (true, _) => "the node drains",
+            (false, true) => "the media clock lags: the machine is too slow for its calls",
+            (false, false) => "limits.max_calls is reached",
+        };
+        refused(failure, why.to_owned())
+    })?;
+    Ok(Admission { trunk, account, graph, slot })
+}
+
+/// How the called number may stand in the configuration: as it came, without the trunk's prefix, and each of them in the
+/// national and the international form of the trunk's country (HDR-003).
+fn spellings(called: &str, trunk: &Trunk) -> Vec<String> {
+    let number = normalise_number(called);
+    let mut spellings = vec![number.clone()];
+    let bare = trunk.number_prefixes.iter().filter_map(|prefix| number.strip_prefix(prefix.as_str()));
+    spellings.extend(bare.filter(|bare| !bare.is_empty()).map(normalise_number));
+    let Some(country) = &trunk.country_code else { return spellings };
+    for number in spellings.clone() {
+        if let Some(rest) = number.strip_prefix('0') {
+            spellings.push(format!("{country}{rest}"));
+        }
+        if let Some(rest) = number.strip_prefix(country.as_str()) {
+            spellings.push(format!("0{rest}"));
+        }
+    }
+    spellings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sip::endpoint::testing::trunk;
+
+    #[test]
+    fn hdr_003_a_number_is_found_without_its_prefix_and_in_both_forms_of_its_country() {
+        let plain = trunk("a", &["acc1"], "10.0.0.0/8");
+        assert_eq!(spellings("+91 806-1", &plain), ["918061"]);
+        let number_prefixes = vec!["9".to_owned()];
+        let trunk = Trunk { number_prefixes, country_code: Some("91".into()), ..plain };
+        assert_eq!(spellings("908061", &trunk), ["908061", "08061", "918061"]);
+        assert_eq!(spellings("+918061", &trunk), ["918061", "18061", "08061"]);
+        assert_eq!(spellings("", &trunk), [""]);
+    }
+}

@@ -1,0 +1,236 @@
+//! The SIP leg of a call: offer and answer over the dialog's life, and what media they settle.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::base::random::Random;
+use crate::base::rtp_format::RtpFormat;
+use crate::call::outcome::Failure;
+use crate::config::Trunk;
+use crate::media::{MediaFormat, codec};
+use crate::sdp::{AddressRules, LocalMedia, Negotiated, Negotiation, Refusal};
+use crate::sip::{DialogId, IncomingInvite, InviteBody};
+
+/// Where offer and answer stand.
+///
+/// ```text
+/// INVITE with SDP    Offered ──200──► Settled ◄──ACK with SDP── AwaitingAnswer ◄──200── INVITE without SDP
+/// ```
+#[derive(Debug)]
+enum State {
+    /// The INVITE's offer has its answer ready, not sent.
+    Offered { answer: Vec<u8> },
+    /// The INVITE came without an offer; our 200 will carry one.
+    OfferWanted,
+    /// Our offer is out; the ACK carries the answer.
+    AwaitingAnswer { initial: bool },
+    /// Media is agreed.
+    Settled,
+    /// The dialog ends.
+    Closed,
+}
+
+/// What the call does after an offer, an answer or an ACK.
+#[derive(Debug, PartialEq, Eq)]
+pub enum LegEvent {
+    /// Send 200 with this body; media follows what was agreed.
+    Answer {
+        /// The body.
+        sdp: Option<Vec<u8>>,
+        /// Where media goes, or how, has changed.
+        media_changed: bool,
+    },
+    /// Our offer was answered.
+    Settled {
+        /// Where media goes, or how, has changed.
+        media_changed: bool,
+    },
+    /// Send 488 with this warning; the session goes on unchanged (SIP-074).
+    Refused(u16, &'static str),
+    /// A late offer got no usable answer: the call cannot have media (SDP-013).
+    NoAnswer,
+    /// Nothing to do.
+    Nothing,
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Leg {
+    dialog: DialogId,
+    call_id: String,
+    negotiation: Negotiation,
+    state: State,
+}
+
+impl Leg {
+    /// A leg for an INVITE that has just come in; the offer is read by [`Leg::take_offer`].
+    pub fn new(
+        dialog: DialogId,
+        invite: &IncomingInvite,
+        trunk: &Trunk,
+        signalling: &[SocketAddr],
+        local: (IpAddr, u16),
+        random: &mut Random,
+    ) -> Self {
+        let rules = AddressRules {
+            signalling: signalling.to_vec(),
+            allow_loopback: invite.source.ip().is_loopback(),
+            strict: trunk.strict_media_acl.then(|| trunk.media_allow.clone()),
+        };
+        let local = LocalMedia {
+            address: local.0,
+            port: local.1,
+            formats: formats(trunk),
+            prefer_ours: trunk.codecs.is_some(),
+            telephone_event: true,
+            comfort_noise: true,
+            ptime_ms: 20,
+            rules,
+        };
+        let session_id = u64::from(random.u32()) + 1;
+        Self {
+            dialog,
+            call_id: invite.call_id.clone(),
+            negotiation: Negotiation::new(local, session_id),
+            state: State::OfferWanted,
+        }
+    }
+
+    /// Reads the INVITE's offer.
+    ///
+    /// # Errors
+    /// [`Failure::OfferRefused`] for an offer that cannot be answered.
+    pub fn take_offer(&mut self, invite: &IncomingInvite) -> Result<(), Failure> {
+        if let InviteBody::Sdp(offer) = &invite.body {
+            let (answer, _) = self.negotiation.answer(offer).map_err(|refusal| offer_refused(&refusal))?;
+            self.state = State::Offered { answer };
+        }
+        Ok(())
+    }
+
+    /// The body of the 200 to the INVITE; `None` when it was answered before or the dialog ends.
+    pub fn answer(&mut self) -> Option<Vec<u8>> {
+        match std::mem::replace(&mut self.state, State::Closed) {
+            State::Offered { answer } => {
+                self.state = State::Settled;
+                Some(answer)
+            }
+            State::OfferWanted => {
+                self.state = State::AwaitingAnswer { initial: true };
+                Some(self.negotiation.offer())
+            }
+            other @ (State::AwaitingAnswer { .. } | State::Settled | State::Closed) => {
+                self.state = other;
+                None
+            }
+        }
+    }
+
+    /// A re-INVITE or UPDATE came.
+    pub fn renegotiate(&mut self, offer: Option<&[u8]>) -> LegEvent {
+        if matches!(self.state, State::Closed) {
+            return LegEvent::Nothing;
+        }
+        let Some(offer) = offer else {
+            self.state = State::AwaitingAnswer { initial: false };
+            return LegEvent::Answer { sdp: Some(self.negotiation.offer()), media_changed: false };
+        };
+        match self.negotiation.answer(offer) {
+            Ok((answer, negotiated)) => {
+                let media_changed = negotiated.media_changed;
+                if let State::Offered { answer: pending } = &mut self.state {
+                    pending.clone_from(&answer);
+                }
+                LegEvent::Answer { sdp: Some(answer), media_changed }
+            }
+            Err(refusal) => {
+                let (code, text) = refusal.warning();
+                LegEvent::Refused(code, text)
+            }
+        }
+    }
+
+    /// The ACK of a 2xx came.
+    pub fn acknowledged(&mut self, answer: Option<&[u8]>) -> LegEvent {
+        let State::AwaitingAnswer { initial } = self.state else { return LegEvent::Nothing };
+        match answer.map(|answer| self.negotiation.accept(answer)) {
+            Some(Ok(negotiated)) => {
+                self.state = State::Settled;
+                LegEvent::Settled { media_changed: initial || negotiated.media_changed }
+            }
+            Some(Err(_)) | None if initial => LegEvent::NoAnswer,
+            Some(Err(_)) | None => {
+                self.state = State::Settled;
+                LegEvent::Nothing
+            }
+        }
+    }
+
+    /// What media does now; `None` until offer and answer have met.
+    #[must_use]
+    pub fn media_format(&self) -> Option<MediaFormat> {
+        match self.state {
+            State::Offered { .. } | State::Settled => {}
+            State::AwaitingAnswer { initial: false } => {}
+            State::OfferWanted | State::AwaitingAnswer { initial: true } | State::Closed => return None,
+        }
+        self.negotiation.current().map(media_format)
+    }
+
+    /// Whether packets may go to the peer: media is agreed and it does not hold us.
+    #[must_use]
+    pub fn may_send(&self) -> bool {
+        self.media_format().is_some_and(|format| format.send)
+    }
+
+    /// Whether RTP and RTCP share a port (SDP-017).
+    #[must_use]
+    pub fn rtcp_mux(&self) -> bool {
+        self.negotiation.current().is_some_and(|negotiated| negotiated.rtcp_mux)
+    }
+
+    /// The dialog ends; nothing is negotiated any more.
+    pub fn close(&mut self) {
+        self.state = State::Closed;
+    }
+
+    /// The dialog.
+    #[must_use]
+    pub fn dialog(&self) -> DialogId {
+        self.dialog
+    }
+
+    /// The SIP Call-ID.
+    #[must_use]
+    pub fn call_id(&self) -> &str {
+        &self.call_id
+    }
+}
+
+/// Our codecs in the trunk's order, else in our own.
+fn formats(trunk: &Trunk) -> Vec<RtpFormat> {
+    let known = codec::formats();
+    let Some(preferred) = &trunk.codecs else { return known };
+    let find = |name: &String| known.iter().find(|format| format.encoding_name.eq_ignore_ascii_case(name)).copied();
+    preferred.iter().filter_map(find).collect()
+}
+
+fn offer_refused(refusal: &Refusal) -> Failure {
+    let (code, text) = refusal.warning();
+    Failure::OfferRefused(code, text)
+}
+
+fn media_format(negotiated: &Negotiated) -> MediaFormat {
+    MediaFormat {
+        remote: negotiated.remote,
+        remote_rtcp: negotiated.remote_rtcp,
+        rtcp_mux: negotiated.rtcp_mux,
+        format: negotiated.format,
+        payload_type: negotiated.payload_type,
+        telephone_event: negotiated.telephone_event.map(|event| (event.payload_type, event.clock_rate)),
+        comfort_noise: negotiated.comfort_noise,
+        ptime_ms: negotiated.ptime_ms,
+        send: negotiated.send,
+        receive: negotiated.receive,
+        held: negotiated.held,
+    }
+}

@@ -1,0 +1,481 @@
+//! The player: one [`Call`] owns its SIP leg, media, stream and flow. Sans-IO: events and packets come in with `now`,
+//! [`Output`]s are drained after every mutation.
+//!
+//! One media thread owns a call for its whole life; nothing here is locked or shared but the [`directory`].
+
+pub mod admission;
+pub mod directory;
+pub mod headers;
+pub mod leg;
+pub mod outcome;
+pub mod pacing;
+mod packets;
+mod record;
+mod signalling;
+pub mod timeline;
+pub mod user_to_user;
+mod voicebot;
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use tracing::field::Empty;
+use tracing::{Span, debug, info, info_span};
+
+use crate::base::id::{AccountSid, CallSid};
+use crate::base::random::Random;
+use crate::base::timer::TimerTable;
+use crate::call::directory::{CallSlot, Directory};
+use crate::call::leg::Leg;
+use crate::call::outcome::{DialFailure, Failure};
+use crate::call::pacing::{Grid, Lateness, Pace};
+use crate::call::timeline::{CallEnd, CallRecord, StreamRecord, Timeline, masked};
+use crate::call::voicebot::Bot;
+use crate::config::Trunk;
+use crate::flow::{Engine, Graph, Step, StepKind};
+use crate::media::{MediaSession, MediaSettings};
+use crate::sip::{DialogId, Event, IncomingInvite, InfoAnswer, Reason, Rejection};
+use crate::stream::{SocketEnd, StreamUrl};
+
+/// Bot packets leave and caller audio is taken on this grid.
+pub const CLOCK_STEP: Duration = Duration::from_millis(5);
+/// Caller audio is taken in frames of this length.
+const FRAME: Duration = Duration::from_millis(20);
+/// RTCP reports are looked after this often; they are seconds apart.
+const REPORTS_LOOK: Duration = Duration::from_millis(250);
+/// A dialog that the SIP layer never closes is forgotten after this.
+const LINGER: Duration = Duration::from_secs(40);
+
+/// Everything a call is made of.
+pub struct Setup {
+    /// The SIP dialog.
+    pub dialog: DialogId,
+    /// The INVITE as admitted.
+    pub invite: Box<IncomingInvite>,
+    /// The trunk it came by.
+    pub trunk: Arc<Trunk>,
+    /// The account it is for.
+    pub account: AccountSid,
+    /// The flow that its number points at.
+    pub graph: Arc<Graph>,
+    /// Our RTP port.
+    pub rtp_port: u16,
+    /// The address that SDP shows to this peer.
+    pub media_address: IpAddr,
+    /// Settings shared by all calls.
+    pub settings: Arc<CallSettings>,
+    /// Admission of streams.
+    pub directory: Arc<Directory>,
+    /// The call's place; given back when the call is gone.
+    pub slot: CallSlot,
+    /// The call's own randomness.
+    pub random: Random,
+    /// The origin of the media clock's grid.
+    pub clock_epoch: Instant,
+}
+
+/// Settings shared by all calls of a node.
+#[derive(Debug, Clone)]
+pub struct CallSettings {
+    /// An unanswered call ends after this (SIP-061).
+    pub answer_deadline: Duration,
+    /// No RTP for this long ends a call (RTP-042).
+    pub rtp_timeout: Duration,
+    /// No first RTP for this long is warned about.
+    pub rtp_start_timeout: Duration,
+    /// Depth of the reorder buffer.
+    pub reorder_buffer: Duration,
+    /// Our signalling addresses, refused in `c=` (SDP-014).
+    pub signalling: Vec<SocketAddr>,
+}
+
+/// What a call wants done. `stream` counts the call's streams from 1.
+#[derive(Debug)]
+pub enum Output {
+    /// Tell the SIP endpoint.
+    Sip(SipCommand),
+    /// Dial a bot; the answer is [`StreamInput::Opened`] or [`StreamInput::DialFailed`].
+    OpenStream {
+        /// Its number.
+        stream: u32,
+        /// Where and how.
+        dial: Box<Dial>,
+    },
+    /// Send a text frame.
+    StreamText {
+        /// Its number.
+        stream: u32,
+        /// One JSON message.
+        text: String,
+    },
+    /// Close with this code once all text is sent, or abort a dial that is under way.
+    CloseStream {
+        /// Its number.
+        stream: u32,
+        /// RFC 6455 close code.
+        code: u16,
+    },
+    /// Send an RTCP packet, from the RTP port where both share it (RFC 5761).
+    Rtcp {
+        /// RTP and RTCP share a port.
+        mux: bool,
+        /// The peer's RTCP address.
+        to: SocketAddr,
+        /// A compound packet.
+        packet: Vec<u8>,
+    },
+    /// The call's record; the last but one output.
+    Record(Box<CallRecord>),
+    /// Nothing follows: drop the call and its ports.
+    Over,
+}
+
+/// A command to the SIP endpoint about the call's dialog.
+#[derive(Debug)]
+pub enum SipCommand {
+    /// 180.
+    Ring,
+    /// 200 to the pending INVITE, re-INVITE or UPDATE.
+    Answer {
+        /// The body.
+        sdp: Option<Vec<u8>>,
+    },
+    /// A refusal of the pending INVITE, re-INVITE or UPDATE.
+    Reject(Rejection),
+    /// The answer to an INFO.
+    AnswerInfo(InfoAnswer),
+    /// BYE with these reasons.
+    Bye(Vec<Reason>),
+}
+
+/// How to reach a bot.
+#[derive(Debug, Clone)]
+pub struct Dial {
+    /// Where, with credentials.
+    pub url: StreamUrl,
+    /// For both attempts together.
+    pub deadline: Duration,
+    /// An additional certificate authority, PEM.
+    pub ca_file: Option<PathBuf>,
+    /// The certificate is not verified; only for hosts the flow names.
+    pub insecure: bool,
+}
+
+/// What a bot's WebSocket did.
+#[derive(Debug)]
+pub enum StreamInput<'a> {
+    /// The upgrade succeeded.
+    Opened,
+    /// No attempt succeeded.
+    DialFailed(DialFailure),
+    /// A text frame.
+    Text(&'a str),
+    /// A binary frame.
+    Binary(&'a [u8]),
+    /// The socket is gone.
+    Closed(SocketEnd),
+}
+
+/// Buffers of a media thread that its calls borrow: the packet path allocates nothing.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    /// One packet or frame of sound.
+    pub pcm: Vec<i16>,
+    /// One RTP packet.
+    pub packet: Vec<u8>,
+}
+
+/// Why a call wakes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Timer {
+    /// The INVITE was not answered in time (SIP-061).
+    AnswerDeadline,
+    /// The step's `max_duration_seconds` (RTP-043).
+    MaxDuration,
+    /// The peer's hold lasts too long (SDP-011).
+    Hold,
+    /// RTCP reports may be due.
+    Reports,
+    /// The SIP layer never reported the dialog's end.
+    Linger,
+}
+
+/// One call. See the module's text.
+pub struct Call {
+    span: Span,
+    sid: CallSid,
+    account: AccountSid,
+    trunk: Arc<Trunk>,
+    from: String,
+    to: String,
+    flow: String,
+    parameters: Vec<(String, String)>,
+    settings: Arc<CallSettings>,
+    directory: Arc<Directory>,
+    random: Random,
+    leg: Leg,
+    media: MediaSession,
+    grid: Grid,
+    send: Option<Pace>,
+    receive: Option<Pace>,
+    engine: Engine,
+    bot: Option<Box<Bot>>,
+    streams_opened: u32,
+    caller_gone: bool,
+    held: bool,
+    remembered: Option<Failure>,
+    cause: u16,
+    timers: TimerTable<Timer>,
+    timeline: Timeline,
+    end: CallEnd,
+    streams: Vec<StreamRecord>,
+    stalled_ms: u64,
+    lateness: Lateness,
+    outputs: VecDeque<Output>,
+    over: bool,
+    _slot: CallSlot,
+}
+
+impl Call {
+    /// A call that has just been admitted; its first outputs ring, answer or refuse it.
+    #[must_use]
+    pub fn new(now: Instant, wall: SystemTime, setup: Setup) -> Self {
+        let Setup { dialog, invite, trunk, account, graph, settings, directory, slot, mut random, .. } = setup;
+        let (clock_epoch, local) = (setup.clock_epoch, (setup.media_address, setup.rtp_port));
+        let sid = CallSid::mint(&mut random);
+        let span = info_span!(parent: None, "call", call_sid = %sid, call_id = %invite.call_id, trunk = %trunk.name, stream_sid = Empty);
+        let caller = crate::sip::caller(&invite, trunk.trusted, trunk.deliver_private);
+        let mapped = headers::map(invite.headers.iter(), &trunk.headers);
+        let media_settings = MediaSettings {
+            nat: trunk.media_nat,
+            media_acl: trunk.media_allow.clone(),
+            dtmf_mute: trunk.dtmf_mute,
+            hold_audio_pass: trunk.hold_audio_pass,
+            rtp_timeout: settings.rtp_timeout,
+            rtp_start_timeout: settings.rtp_start_timeout,
+            reorder_buffer: settings.reorder_buffer,
+        };
+        let leg = Leg::new(dialog, &invite, &trunk, &settings.signalling, local, &mut random);
+        let mut call = Self {
+            span,
+            sid,
+            from: format!("sip:{}", caller.number),
+            to: crate::sip::called(&invite, trunk.route_on),
+            flow: graph.id().to_owned(),
+            parameters: mapped.parameters,
+            media: MediaSession::new(now, media_settings, &mut random),
+            engine: Engine::new(graph),
+            timeline: Timeline::new(now, wall),
+            account,
+            trunk,
+            settings,
+            directory,
+            random,
+            leg,
+            grid: Grid::new(clock_epoch),
+            send: None,
+            receive: None,
+            bot: None,
+            streams_opened: 0,
+            caller_gone: false,
+            held: false,
+            remembered: None,
+            cause: 16,
+            timers: TimerTable::default(),
+            end: CallEnd::default(),
+            streams: Vec::new(),
+            stalled_ms: 0,
+            lateness: Lateness::default(),
+            outputs: VecDeque::new(),
+            over: false,
+            _slot: slot,
+        };
+        call.log_omitted(&mapped.omitted);
+        call.begin(now, &invite);
+        call
+    }
+
+    fn begin(&mut self, now: Instant, invite: &IncomingInvite) {
+        let (from_tag, to_tag) = invite.tag_hashes();
+        self.span.in_scope(|| {
+            info!(%from_tag, %to_tag, from = %masked(&self.from), to = %masked(&self.to), account = %self.account, flow = %self.flow, source = %invite.source, "call begins");
+        });
+        self.timers.set(Timer::AnswerDeadline, now + self.settings.answer_deadline);
+        if let Err(failure) = self.leg.take_offer(invite) {
+            self.refuse(now, &failure);
+            return;
+        }
+        let step = self.engine.start();
+        self.run(now, step);
+    }
+
+    /// The call's id.
+    pub fn sid(&self) -> &CallSid {
+        &self.sid
+    }
+
+    /// The call's dialog.
+    pub fn dialog(&self) -> DialogId {
+        self.leg.dialog()
+    }
+
+    /// The log span that everything said about this call belongs to.
+    pub fn span(&self) -> &Span {
+        &self.span
+    }
+
+    /// Something happened in the call's dialog.
+    pub fn handle_sip(&mut self, now: Instant, event: Event) {
+        if self.over {
+            return;
+        }
+        match event {
+            Event::Reinvite { sdp, .. } | Event::Update { sdp, .. } => {
+                let event = self.leg.renegotiate(sdp.as_deref());
+                self.after_leg(now, event);
+            }
+            Event::Acknowledged { sdp, .. } => {
+                let event = self.leg.acknowledged(sdp.as_deref());
+                self.after_leg(now, event);
+            }
+            Event::Info { content_type, package, body, .. } => self.handle_info(now, content_type, package, &body),
+            Event::Cancelled { reasons, .. } => self.caller_left(now, "cancelled", &reasons),
+            Event::Expired { .. } => self.caller_left(now, "expired", &[]),
+            Event::Bye { reasons, .. } => self.caller_left(now, "caller_hangup", &reasons),
+            Event::AckTimeout { .. } => self.ack_timeout(now),
+            Event::Ended { .. } => self.finish(now),
+            Event::Invite { .. }
+            | Event::Provisional { .. }
+            | Event::Answered { .. }
+            | Event::Rejected { .. }
+            | Event::ReinviteAnswered { .. }
+            | Event::ReinviteRejected { .. }
+            | Event::InfoAnswered { .. } => {
+                self.span.in_scope(|| debug!(?event, "an event of a calling dialog reached an answering call"));
+            }
+        }
+    }
+
+    /// A datagram came to the call's RTP port.
+    pub fn handle_packet(&mut self, now: Instant, from: SocketAddr, packet: &[u8]) {
+        if let Some(pace) = &mut self.receive
+            && let Some(shift) = self.grid.arrived(now, pace.next())
+        {
+            pace.delay(shift);
+        }
+        self.media.handle_rtp(now, from, packet);
+    }
+
+    /// A datagram came to the call's RTCP port.
+    pub fn handle_rtcp(&mut self, now: Instant, from: SocketAddr, packet: &[u8]) {
+        self.media.handle_rtcp(now, from, packet);
+    }
+
+    /// The node shuts down and its deadline has passed (OPS-031).
+    pub fn shut_down(&mut self, now: Instant) {
+        if self.over || self.caller_gone {
+            return;
+        }
+        self.close_bot(now, Some("shutdown"));
+        self.hang_up(now, "shutdown", vec![Reason::q850(41)]);
+    }
+
+    /// When the call wants to be woken next, for whatever reason.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.next_send().into_iter().chain(self.next_receive()).chain(self.next_timer()).min()
+    }
+
+    /// When the next packet towards the caller is due: [`Call::send_packets`].
+    pub fn next_send(&self) -> Option<Instant> {
+        self.send.map(|pace| pace.next())
+    }
+
+    /// When caller audio is to be taken: [`Call::take_audio`].
+    pub fn next_receive(&self) -> Option<Instant> {
+        self.receive.map(|pace| pace.next())
+    }
+
+    /// When anything but packets is due: [`Call::handle_timeout`].
+    pub fn next_timer(&self) -> Option<Instant> {
+        let bot = self.bot.as_ref().and_then(|bot| bot.poll_timeout());
+        self.timers.next().into_iter().chain(self.media.poll_timeout()).chain(bot).min()
+    }
+
+    /// Whether a packet towards the caller is due.
+    pub fn send_due(&self, now: Instant) -> bool {
+        self.next_send().is_some_and(|due| due <= now)
+    }
+
+    /// Whether caller audio is to be taken.
+    pub fn receive_due(&self, now: Instant) -> bool {
+        self.next_receive().is_some_and(|due| due <= now)
+    }
+
+    /// Whether the socket is to be read on every tick, to learn when packets arrive.
+    pub fn is_settling(&self) -> bool {
+        self.receive.is_some() && self.grid.is_settling()
+    }
+
+    /// Everything but packets: timers of the call, its media and its stream.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.media.handle_timeout(now);
+        if self.bot.as_mut().is_some_and(|bot| bot.handle_timeout(now)) {
+            self.drain_bot(now);
+        }
+        while let Some(timer) = self.timers.expired(now) {
+            match timer {
+                Timer::AnswerDeadline => self.answer_timeout(now),
+                Timer::MaxDuration => self.max_duration(now),
+                Timer::Reports => self.send_reports(now),
+                Timer::Hold => self.hold_timeout(now),
+                Timer::Linger => self.finish(now),
+            }
+        }
+        self.drain_media(now);
+    }
+
+    /// Whether [`Call::poll_output`] has something.
+    pub fn has_output(&self) -> bool {
+        !self.outputs.is_empty()
+    }
+
+    /// Takes the next output; call until `None` after every input.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Runs steps until one waits for something or the flow ends.
+    fn run(&mut self, now: Instant, step: Step) {
+        let mut step = step;
+        loop {
+            let outcome = match step {
+                Step::End => return self.flow_ended(now),
+                Step::Run { name, kind: StepKind::Voicebot(settings) } => self.start_bot(now, name, settings),
+                Step::Run { kind: StepKind::Hangup(hangup), .. } => {
+                    self.cause = hangup.cause;
+                    let before_answer = hangup.sip_code.filter(|_| self.timeline.answered.is_none());
+                    let reasons = vec![Reason::q850(hangup.cause)];
+                    match before_answer {
+                        Some(code) => self.reject(now, Rejection { code, reasons, ..Rejection::default() }, "hangup"),
+                        None => self.hang_up(now, "hangup", reasons),
+                    }
+                    return;
+                }
+            };
+            match outcome {
+                Some(outcome) => step = self.engine.finished(outcome),
+                None => return,
+            }
+        }
+    }
+
+    fn flow_ended(&mut self, now: Instant) {
+        match self.remembered.take().filter(|_| self.timeline.answered.is_none()) {
+            Some(failure) if !self.caller_gone && self.end.by.is_empty() => self.refuse(now, &failure),
+            _ => self.hang_up(now, "flow_ended", vec![Reason::q850(self.cause)]),
+        }
+    }
+}

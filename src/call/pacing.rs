@@ -1,0 +1,237 @@
+//! When a call's packets are due: absolute deadlines, never drifting, never hoarding a backlog (RTP-030).
+
+use std::time::{Duration, Instant};
+
+use crate::call::CLOCK_STEP;
+
+/// What one direction carries a step: 20 ms towards the bot, the packet time towards the caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    next: Instant,
+    step: Duration,
+}
+
+/// How late packets left: in steps of a quarter of a millisecond, so that it costs no allocation (RTP-044).
+#[derive(Debug, Clone)]
+pub struct Lateness {
+    buckets: [u32; Self::BUCKETS],
+    count: u32,
+    max: Duration,
+}
+
+impl Default for Lateness {
+    fn default() -> Self {
+        Self { buckets: [0; Self::BUCKETS], count: 0, max: Duration::ZERO }
+    }
+}
+
+impl Lateness {
+    const BUCKETS: usize = 64;
+    const WIDTH: Duration = Duration::from_micros(250);
+
+    /// A packet left this long after its deadline.
+    pub fn note(&mut self, late: Duration) {
+        let bucket = (late.as_micros() / Self::WIDTH.as_micros()) as usize;
+        self.buckets[bucket.min(Self::BUCKETS - 1)] += 1;
+        self.count += 1;
+        self.max = self.max.max(late);
+    }
+
+    /// The worst.
+    #[must_use]
+    pub fn max(&self) -> Duration {
+        self.max
+    }
+
+    /// What 99 of 100 packets stayed below, at most 0.25 ms too high; the worst where that is beyond 16 ms.
+    #[must_use]
+    pub fn p99(&self) -> Duration {
+        let wanted = u64::from(self.count) * 99 / 100;
+        let mut seen = 0;
+        let below = self.buckets[..Self::BUCKETS - 1].iter().position(|count| {
+            seen += u64::from(*count);
+            seen > wanted || seen == u64::from(self.count)
+        });
+        below.map_or(self.max, |bucket| (Self::WIDTH * (bucket as u32 + 1)).min(self.max))
+    }
+}
+
+/// How many steps to take now, and how many to skip because the process stood still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Due {
+    /// Steps to take, at most [`Pace::MAX_BACK_TO_BACK`].
+    pub take: u32,
+    /// Steps whose time is gone.
+    pub skip: u32,
+}
+
+impl Pace {
+    /// At most this many packets leave back to back after a late wake (RTP-030).
+    pub const MAX_BACK_TO_BACK: u32 = 3;
+
+    /// A pace whose first deadline is `first`.
+    #[must_use]
+    pub fn new(first: Instant, step: Duration) -> Self {
+        Self { next: first, step }
+    }
+
+    /// The next deadline.
+    #[must_use]
+    pub fn next(&self) -> Instant {
+        self.next
+    }
+
+    /// The step.
+    #[must_use]
+    pub fn step(&self) -> Duration {
+        self.step
+    }
+
+    /// Changes the step from the next deadline on.
+    pub fn set_step(&mut self, step: Duration) {
+        self.step = step;
+    }
+
+    /// Moves the next deadline later by `shift`.
+    pub fn delay(&mut self, shift: Duration) {
+        self.next += shift;
+    }
+
+    /// Takes every step that is due at `now` and sets the next deadline beyond it.
+    pub fn advance(&mut self, now: Instant) -> Due {
+        let mut due = 0;
+        while self.next <= now {
+            self.next += self.step;
+            due += 1;
+        }
+        let take = due.min(Self::MAX_BACK_TO_BACK);
+        Due { take, skip: due - take }
+    }
+}
+
+/// The media clock's grid as a call sees it, and how the call finds its place on it.
+///
+/// Sending keeps the place it got at the answer. Taking caller audio moves once, after the first packets, to the
+/// grid point on which they have just arrived, so that they wait for at most one tick.
+#[derive(Debug, Clone, Copy)]
+pub struct Grid {
+    epoch: Instant,
+    arrivals: [u8; 4],
+    settled: bool,
+}
+
+impl Grid {
+    /// Arrivals looked at before the place is chosen.
+    const ARRIVALS: u8 = 10;
+
+    /// A grid with its origin.
+    #[must_use]
+    pub fn new(epoch: Instant) -> Self {
+        Self { epoch, arrivals: [0; 4], settled: false }
+    }
+
+    /// The first grid point at or after `now`.
+    #[must_use]
+    pub fn align(&self, now: Instant) -> Instant {
+        let step = CLOCK_STEP.as_nanos();
+        let since = now.saturating_duration_since(self.epoch).as_nanos();
+        let ahead = (step - since % step) % step;
+        now + Duration::from_nanos(u64::try_from(ahead).unwrap_or(0))
+    }
+
+    /// Whether arrivals are still being looked at.
+    #[must_use]
+    pub fn is_settling(&self) -> bool {
+        !self.settled
+    }
+
+    /// A packet was found on the tick `now`; once enough are known, how far the pace whose next deadline is `next`
+    /// moves.
+    pub fn arrived(&mut self, now: Instant, next: Instant) -> Option<Duration> {
+        if self.settled {
+            return None;
+        }
+        self.arrivals[self.phase(now)] += 1;
+        if self.arrivals.iter().sum::<u8>() < Self::ARRIVALS {
+            return None;
+        }
+        self.settled = true;
+        let busiest = (0..4).max_by_key(|phase| self.arrivals[*phase]).unwrap_or(0);
+        let ticks = (busiest + 4 - self.phase(next)) % 4;
+        Some(CLOCK_STEP * u32::try_from(ticks).unwrap_or(0))
+    }
+
+    fn phase(&self, at: Instant) -> usize {
+        let ticks = at.saturating_duration_since(self.epoch).as_nanos() / CLOCK_STEP.as_nanos();
+        usize::try_from(ticks % 4).unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods)] // a starting point for virtual time
+mod tests {
+    use super::*;
+
+    const STEP: Duration = Duration::from_millis(20);
+
+    #[test]
+    fn rtp_044_the_lateness_of_99_of_100_packets_is_told_beside_the_worst() {
+        let mut lateness = Lateness::default();
+        assert_eq!((lateness.p99(), lateness.max()), (Duration::ZERO, Duration::ZERO));
+        for n in 0..1000_u64 {
+            lateness.note(Duration::from_micros(if n < 995 { 600 } else { 9_000 }));
+        }
+        assert_eq!((lateness.p99(), lateness.max()), (Duration::from_micros(750), Duration::from_millis(9)));
+        for _ in 0..20 {
+            lateness.note(Duration::from_millis(40));
+        }
+        assert_eq!(lateness.p99(), Duration::from_millis(40), "beyond the last step it is the worst");
+    }
+
+    #[test]
+    fn rtp_030_deadlines_are_absolute_however_late_the_wakes() {
+        let start = Instant::now();
+        let mut pace = Pace::new(start, STEP);
+        let mut taken = 0;
+        for tick in 0..1000_u32 {
+            let late = Duration::from_micros(u64::from(tick % 7) * 900);
+            taken += pace.advance(start + STEP * tick + late).take;
+        }
+        assert_eq!(taken, 1000);
+        assert_eq!(pace.next(), start + STEP * 1000);
+    }
+
+    #[test]
+    fn rtp_030_a_stall_sends_three_and_skips_the_rest() {
+        let start = Instant::now();
+        let mut pace = Pace::new(start, STEP);
+        let due = pace.advance(start + Duration::from_millis(500));
+        assert_eq!(due, Due { take: 3, skip: 23 });
+        assert_eq!(pace.advance(start + Duration::from_millis(510)), Due::default());
+        assert_eq!(pace.advance(start + Duration::from_millis(520)), Due { take: 1, skip: 0 });
+    }
+
+    #[test]
+    fn deadlines_are_put_on_the_grid() {
+        let epoch = Instant::now();
+        let grid = Grid::new(epoch);
+        let at = |us| epoch + Duration::from_micros(us);
+        assert_eq!(grid.align(at(0)), at(0));
+        assert_eq!(grid.align(at(1)), at(5_000));
+        assert_eq!(grid.align(at(10_000)), at(10_000));
+    }
+
+    #[test]
+    fn caller_audio_is_taken_on_the_tick_on_which_it_arrives() {
+        let epoch = Instant::now();
+        let mut grid = Grid::new(epoch);
+        let mut moved = None;
+        for packet in 0..10 {
+            let found = epoch + Duration::from_millis(15 + 20 * packet);
+            moved = grid.arrived(found, epoch + Duration::from_millis(200));
+        }
+        assert_eq!(moved, Some(Duration::from_millis(15)));
+        assert!(!grid.is_settling());
+        assert_eq!(grid.arrived(epoch, epoch), None, "the place is chosen once");
+    }
+}

@@ -1,0 +1,109 @@
+//! The packet path of a call: RTP out, caller audio in, nothing allocated, locked or logged between events.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use tracing::{info, warn};
+
+use crate::base::metric;
+use crate::call::timeline::ms;
+use crate::call::{Call, FRAME, Output, REPORTS_LOOK, Scratch, Timer};
+use crate::media::MediaEvent;
+
+impl Call {
+    /// Whether everything that waits at the socket is to be read: arrivals are being learned, or the process has stood
+    /// still and more than one packet will be there (RTP-030).
+    pub fn reads_everything(&self, now: Instant) -> bool {
+        self.is_settling() || self.next_receive().is_some_and(|due| due + FRAME <= now)
+    }
+
+    /// Sends what is due: `transmit` gets each RTP packet and where it goes.
+    pub fn send_packets(&mut self, now: Instant, scratch: &mut Scratch, mut transmit: impl FnMut(&[u8], SocketAddr)) {
+        let Some(pace) = self.send.as_mut() else { return };
+        self.lateness.note(now.saturating_duration_since(pace.next()));
+        let due = pace.advance(now);
+        let step = pace.step();
+        for _ in 0..due.take {
+            self.send_one(now, scratch, &mut transmit);
+        }
+        if due.skip > 0 {
+            self.media.skip_packets(due.skip);
+            self.stalled_ms += ms(step * due.skip);
+        }
+    }
+
+    pub(super) fn send_one(
+        &mut self,
+        now: Instant,
+        scratch: &mut Scratch,
+        transmit: &mut impl FnMut(&[u8], SocketAddr),
+    ) {
+        scratch.pcm.clear();
+        let wanted = self.media.packet_samples();
+        if let Some(bot) = &mut self.bot
+            && self.leg.may_send()
+        {
+            bot.pull(now, wanted, &mut scratch.pcm, &mut self.media);
+        }
+        if let Some(to) = self.media.packet(now, &scratch.pcm, &mut scratch.packet) {
+            transmit(&scratch.packet, to);
+        }
+        if let Some(bot) = &mut self.bot {
+            bot.sent(now);
+            self.drain_bot(now);
+        }
+    }
+
+    /// Passes on the caller's audio that is due; called when the socket has been emptied.
+    pub fn take_audio(&mut self, now: Instant, scratch: &mut Scratch) {
+        let Some(pace) = self.receive.as_mut() else { return };
+        let due = pace.advance(now);
+        if due.skip > 0 {
+            let skipped = u32::try_from(ms(FRAME * due.skip)).unwrap_or(u32::MAX);
+            self.media.skip_received(now, skipped);
+            if let Some(bot) = &mut self.bot {
+                bot.skip(skipped);
+            }
+        }
+        for _ in 0..due.take {
+            scratch.pcm.clear();
+            self.media.pull(now, &mut scratch.pcm);
+            if let Some(bot) = &mut self.bot {
+                bot.push_audio(&scratch.pcm);
+            }
+        }
+        self.drain_media(now);
+        if self.bot.is_some() {
+            self.drain_bot(now);
+        }
+    }
+
+    pub(super) fn drain_media(&mut self, now: Instant) {
+        while let Some(event) = self.media.poll_event() {
+            match event {
+                MediaEvent::Dtmf { digit, duration_ms, source } => {
+                    metric::DTMF.add_with(1, &[("source", format!("{source:?}").to_lowercase())]);
+                    self.span.in_scope(|| info!(duration_ms, ?source, "digit received"));
+                    if let Some(bot) = &mut self.bot {
+                        bot.dtmf(digit, duration_ms);
+                    }
+                }
+                MediaEvent::NoRtpYet => self.span.in_scope(|| {
+                    warn!("no RTP from the caller yet: look at the SDP address, NAT and firewalls between the PBX and this host");
+                }),
+                MediaEvent::RtpTimeout => self.rtp_timeout(now),
+                MediaEvent::SourceLocked(source) => self.span.in_scope(|| info!(%source, "RTP source locked")),
+                MediaEvent::SsrcChanged => self.span.in_scope(|| info!("RTP sender changed its SSRC")),
+            }
+        }
+    }
+
+    /// Sends the reports that are due (RTP-040) and looks again in a while.
+    pub(super) fn send_reports(&mut self, now: Instant) {
+        let mut packet = Vec::new();
+        while let Some(to) = self.media.poll_rtcp(now, &mut packet) {
+            self.outputs.push_back(Output::Rtcp { mux: self.leg.rtcp_mux(), to, packet: std::mem::take(&mut packet) });
+        }
+        self.timers.set(Timer::Reports, now + REPORTS_LOOK);
+    }
+}

@@ -1,0 +1,110 @@
+//! What is told of a call at its end: the record and the metrics.
+
+use std::time::Instant;
+
+use tracing::{debug, warn};
+
+use crate::base::metric;
+use crate::base::pcm::SampleRate;
+use crate::call::timeline::{CallEnd, CallRecord, masked};
+use crate::call::{Call, Output, headers};
+use crate::media::MediaReport;
+
+impl Call {
+    /// The dialog is gone, or the node no longer waits for that: the call is over and on record as it stands.
+    pub fn finish(&mut self, now: Instant) {
+        if self.over {
+            return;
+        }
+        self.close_bot(now, None);
+        self.over = true;
+        (self.send, self.receive) = (None, None);
+        let record = self.record(now);
+        self.export(&record);
+        self.outputs.push_back(Output::Record(Box::new(record)));
+        self.outputs.push_back(Output::Over);
+    }
+
+    /// A fault of ours ends the call: its record all the same.
+    pub fn faulted(&mut self, now: Instant) -> CallRecord {
+        let end = CallEnd { by: "bridge", why: "internal", ..CallEnd::default() };
+        self.note_end(now, end);
+        let record = self.record(now);
+        self.export(&record);
+        record
+    }
+
+    pub(super) fn record(&self, now: Instant) -> CallRecord {
+        CallRecord {
+            call_sid: self.sid.to_string(),
+            call_id: self.leg.call_id().to_owned(),
+            trunk: self.trunk.name.clone(),
+            account: self.account.to_string(),
+            from: masked(&self.from),
+            to: masked(&self.to),
+            direction: "incoming",
+            flow: self.flow.clone(),
+            began_unix: self.timeline.began_unix(),
+            ringing_after_ms: self.timeline.after_invite_ms(self.timeline.rang),
+            answered_after_ms: self.timeline.after_invite_ms(self.timeline.answered),
+            talk_ms: self.timeline.talk_ms(now),
+            duration_ms: self.timeline.after_invite_ms(self.timeline.ended.or(Some(now))).unwrap_or(0),
+            end: self.end.clone(),
+            streams: self.streams.clone(),
+            media: self.media.report(now),
+            stalled_ms: self.stalled_ms,
+            send_late_max_ms: self.lateness.max().as_secs_f64() * 1000.0,
+            send_late_p99_ms: self.lateness.p99().as_secs_f64() * 1000.0,
+        }
+    }
+
+    pub(super) fn export(&self, record: &CallRecord) {
+        let outcome = if record.answered_after_ms.is_some() { "answered" } else { "unanswered" };
+        let labels = [
+            ("trunk", record.trunk.clone()),
+            ("account", record.account.clone()),
+            ("outcome", outcome.to_owned()),
+            ("why", record.end.why.to_owned()),
+        ];
+        metric::CALLS.add_with(1, &labels);
+        metric::MEDIA_STALLED.add(record.stalled_ms);
+        export_media(&record.media);
+    }
+
+    pub(super) fn log_omitted(&self, omitted: &[(String, headers::Omitted)]) {
+        for (header, why) in omitted {
+            metric::HEADERS_OMITTED.add_with(1, &[("reason", why.label().to_owned())]);
+            self.span.in_scope(|| match why {
+                headers::Omitted::Denied => debug!(%header, why = why.label(), "header is not passed to the bot"),
+                _ => warn!(%header, why = why.label(), "header is not passed to the bot"),
+            });
+        }
+    }
+
+    /// The rate of the stream that is open, or 8 kHz.
+    pub(super) fn set_stream_rate(&mut self, rate: SampleRate) {
+        self.media.set_stream_rate(rate);
+    }
+}
+
+fn export_media(media: &MediaReport) {
+    metric::RTP_RECEIVED.add(media.packets_received);
+    metric::RTP_SENT.add(media.packets_sent);
+    metric::RTP_LOST.add(media.lost);
+    metric::RTP_LATE.add(media.late);
+    metric::RTP_DUPLICATE.add(media.duplicate);
+    let discarded =
+        [("delay", media.discarded), ("malformed", media.malformed), ("payload_type", media.unknown_payload_type)];
+    for (reason, count) in discarded {
+        metric::RTP_DISCARDED.add_with(count, &[("reason", reason.to_owned())]);
+    }
+    metric::RTP_SOURCE_REJECTS.add(media.source_rejects);
+    metric::RTP_SSRC_CHANGES.add(media.ssrc_changes);
+    metric::RTP_CONCEALED.add(media.concealed_ms);
+    metric::RTP_JITTER.record(media.jitter_mean_ms);
+    if let Some(peer) = &media.peer {
+        metric::RTP_PEER_LOSS.record(peer.loss_percent);
+        metric::RTP_PEER_JITTER.record(peer.jitter_ms);
+        peer.rtt_ms.into_iter().for_each(|rtt| metric::RTP_ROUND_TRIP.record(rtt));
+    }
+}

@@ -1,0 +1,241 @@
+//! What a call says and hears in its dialog: answer, hold, digits by INFO, and every way it ends.
+
+use std::time::{Duration, Instant};
+
+use tracing::{info, warn};
+
+use crate::base::metric;
+use crate::call::leg::LegEvent;
+use crate::call::outcome::{Failure, sip_code_of_cause};
+use crate::call::pacing::Pace;
+use crate::call::timeline::CallEnd;
+use crate::call::{Call, FRAME, LINGER, Output, REPORTS_LOOK, SipCommand, Timer};
+use crate::flow::Outcome;
+use crate::sip::{InfoAnswer, Reason, ReasonProtocol, Rejection};
+
+impl Call {
+    pub(super) fn handle_info(
+        &mut self,
+        now: Instant,
+        content_type: Option<String>,
+        package: Option<String>,
+        body: &[u8],
+    ) {
+        let answer = match package {
+            Some(_) => InfoAnswer::BadEvent,
+            None => match crate::media::telephone_event::parse_info(content_type.as_deref().unwrap_or(""), body) {
+                Ok(digit) => {
+                    if let Some((digit, duration_ms)) = digit {
+                        self.media.info_digit(now, digit, duration_ms);
+                    }
+                    InfoAnswer::Ok
+                }
+                Err(_) => InfoAnswer::UnsupportedMediaType,
+            },
+        };
+        self.outputs.push_back(Output::Sip(SipCommand::AnswerInfo(answer)));
+        self.drain_media(now);
+        self.drain_bot(now);
+    }
+
+    pub(super) fn after_leg(&mut self, now: Instant, event: LegEvent) {
+        match event {
+            LegEvent::Answer { sdp, media_changed } => {
+                self.outputs.push_back(Output::Sip(SipCommand::Answer { sdp }));
+                self.apply_media(now, media_changed);
+            }
+            LegEvent::Settled { media_changed } => self.apply_media(now, media_changed),
+            LegEvent::Refused(code, text) => {
+                self.span.in_scope(|| info!(warning = code, text, "offer refused, the call goes on unchanged"));
+                let rejection = Failure::OfferRefused(code, text).rejection(0);
+                self.outputs.push_back(Output::Sip(SipCommand::Reject(rejection)));
+            }
+            LegEvent::NoAnswer => {
+                self.close_bot(now, None);
+                self.hang_up(now, "ack_without_answer", vec![Reason::sip(488)]);
+            }
+            LegEvent::Nothing => {}
+        }
+    }
+
+    /// Answers the INVITE, once.
+    pub(super) fn answer(&mut self, now: Instant) {
+        if let Some(sdp) = self.leg.answer() {
+            self.timers.clear(Timer::AnswerDeadline);
+            self.timeline.answered = Some(now);
+            self.span.in_scope(|| info!(after_ms = self.timeline.after_invite_ms(Some(now)), "call answered"));
+            self.outputs.push_back(Output::Sip(SipCommand::Answer { sdp: Some(sdp) }));
+            self.receive = Some(Pace::new(self.grid.align(now + FRAME), FRAME));
+            self.timers.set(Timer::Reports, now + REPORTS_LOOK);
+            self.apply_media(now, true);
+        }
+    }
+
+    /// Gives media what was negotiated; the first time starts the packets.
+    pub(super) fn apply_media(&mut self, now: Instant, media_changed: bool) {
+        let Some(format) = self.leg.media_format() else { return };
+        self.media.set_format(now, &format, media_changed);
+        let step = Duration::from_millis(u64::from(format.ptime_ms));
+        match &mut self.send {
+            Some(pace) => pace.set_step(step),
+            None if self.timeline.answered.is_some() => self.send = Some(Pace::new(self.grid.align(now), step)),
+            None => {}
+        }
+        match self.trunk.hold_timeout.filter(|_| format.held) {
+            Some(limit) if !self.timers.is_set(Timer::Hold) => self.timers.set(Timer::Hold, now + limit),
+            Some(_) => {}
+            None => self.timers.clear(Timer::Hold),
+        }
+        let paused = !self.leg.may_send();
+        self.note_hold(format.held);
+        if let Some(bot) = &mut self.bot {
+            bot.set_paused(now, paused);
+        }
+    }
+
+    fn note_hold(&mut self, held: bool) {
+        if std::mem::replace(&mut self.held, held) != held {
+            let what = if held { "the caller's side holds the call" } else { "the call is resumed" };
+            self.span.in_scope(|| info!("{what}"));
+        }
+    }
+
+    /// Held for longer than the trunk's `hold_timeout_seconds` (SDP-011).
+    pub(super) fn hold_timeout(&mut self, now: Instant) {
+        self.close_bot(now, Some("hold_timeout"));
+        self.hang_up(now, "hold_timeout", vec![Reason::q850(102).text("hold timeout")]);
+    }
+
+    /// The caller hung up or gave up; the flow still hears of it, each step at most once.
+    pub(super) fn caller_left(&mut self, now: Instant, why: &'static str, reasons: &[Reason]) {
+        if self.caller_gone {
+            return;
+        }
+        self.caller_gone = true;
+        let unanswered = self.timeline.answered.is_none();
+        self.note_end(
+            now,
+            CallEnd {
+                by: "caller",
+                sip_code: unanswered.then_some(487),
+                q850: reasons.iter().find_map(q850_cause),
+                reasons: written(reasons),
+                why,
+            },
+        );
+        self.say_goodbye(now);
+        self.engine.caller_gone();
+        if self.close_bot(now, None) {
+            let step = self.engine.finished(Outcome::Next);
+            self.run(now, step);
+        }
+    }
+
+    pub(super) fn ack_timeout(&mut self, now: Instant) {
+        self.note_end(
+            now,
+            CallEnd {
+                by: "bridge",
+                sip_code: Some(408),
+                q850: None,
+                reasons: vec![Reason::sip(408).to_string()],
+                why: "ack_timeout",
+            },
+        );
+        self.say_goodbye(now);
+        self.caller_gone = true;
+        self.engine.caller_gone();
+        self.close_bot(now, Some("ack_timeout"));
+    }
+
+    pub(super) fn rtp_timeout(&mut self, now: Instant) {
+        self.span
+            .in_scope(|| warn!("no RTP from the caller for {} s, hanging up", self.settings.rtp_timeout.as_secs()));
+        self.close_bot(now, Some("rtp_timeout"));
+        self.hang_up(now, "rtp_timeout", vec![Reason::q850(102).text("media timeout")]);
+    }
+
+    pub(super) fn answer_timeout(&mut self, now: Instant) {
+        if self.timeline.answered.is_none() && self.end.by.is_empty() {
+            self.close_bot(now, Some("answer_timeout"));
+            self.refuse(now, &Failure::AnswerTimeout);
+        }
+    }
+
+    /// Refuses the unanswered INVITE.
+    pub(super) fn refuse(&mut self, now: Instant, failure: &Failure) {
+        let retry_after = 5 + self.random.below(11);
+        let mut rejection = failure.rejection(retry_after);
+        rejection.code = failure.own_code(&self.trunk).unwrap_or(rejection.code);
+        self.reject(now, rejection, failure.label());
+    }
+
+    pub(super) fn reject(&mut self, now: Instant, rejection: Rejection, why: &'static str) {
+        let q850 = rejection.reasons.iter().find_map(q850_cause);
+        let labels = [("reason", why.to_owned()), ("code", rejection.code.to_string())];
+        metric::CALLS_REFUSED.add_with(1, &labels);
+        let reasons = written(&rejection.reasons);
+        self.note_end(now, CallEnd { by: "bridge", sip_code: Some(rejection.code), q850, reasons, why });
+        self.leg.close();
+        self.outputs.push_back(Output::Sip(SipCommand::Reject(rejection)));
+        self.timers.set(Timer::Linger, now + LINGER);
+    }
+
+    /// Ends the call from our side: BYE once answered, a refusal before.
+    pub(super) fn hang_up(&mut self, now: Instant, why: &'static str, reasons: Vec<Reason>) {
+        if self.caller_gone || !self.end.by.is_empty() {
+            return;
+        }
+        let q850 = reasons.iter().find_map(q850_cause);
+        if self.timeline.answered.is_none() {
+            let code = q850.map_or(480, sip_code_of_cause);
+            self.reject(now, Rejection { code, reasons, ..Rejection::default() }, why);
+            return;
+        }
+        self.note_end(now, CallEnd { by: "bridge", sip_code: None, q850, reasons: written(&reasons), why });
+        self.say_goodbye(now);
+        self.outputs.push_back(Output::Sip(SipCommand::Bye(reasons)));
+        self.timers.set(Timer::Linger, now + LINGER);
+    }
+
+    pub(super) fn note_end(&mut self, now: Instant, end: CallEnd) {
+        if self.end.by.is_empty() {
+            self.span.in_scope(|| {
+                info!(
+                    by = end.by,
+                    why = end.why,
+                    sip_code = end.sip_code,
+                    q850 = end.q850,
+                    reasons = end.reasons.join(", "),
+                    talk_ms = self.timeline.talk_ms(now),
+                    "call ends"
+                );
+            });
+            self.end = end;
+            self.timeline.ended = Some(now);
+            self.timers.clear(Timer::AnswerDeadline);
+        }
+    }
+
+    /// Stops media in both directions.
+    pub(super) fn say_goodbye(&mut self, now: Instant) {
+        let mut packet = Vec::new();
+        if let Some(to) = self.media.goodbye(now, &mut packet).filter(|_| self.send.is_some()) {
+            self.outputs.push_back(Output::Rtcp { mux: self.leg.rtcp_mux(), to, packet });
+        }
+        (self.send, self.receive) = (None, None);
+        self.timers.clear(Timer::Hold);
+        self.timers.clear(Timer::Reports);
+        self.leg.close();
+    }
+}
+
+/// Reasons as the wire has them.
+fn written(reasons: &[Reason]) -> Vec<String> {
+    reasons.iter().map(ToString::to_string).collect()
+}
+
+/// The cause of a Q.850 reason.
+fn q850_cause(reason: &Reason) -> Option<u16> {
+    if reason.protocol == ReasonProtocol::Q850 { reason.cause } else { None }
+}
