@@ -15,3 +15,7 @@ pub mod stream;
 
 pub mod call;
 
+pub mod api;
+pub mod net;
+pub mod server;
+

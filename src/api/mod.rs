@@ -1,0 +1,48 @@
+//! What the bridge answers over HTTP: the admin listener's route table.
+#![allow(clippy::disallowed_methods)] // the admin socket is opened here
+
+pub mod health;
+pub mod metrics;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context;
+use axum::Router;
+use axum::routing::get;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::call::directory::Directory;
+
+/// What the resources read.
+#[derive(Clone)]
+pub struct AdminState {
+    directory: Arc<Directory>,
+    metrics: PrometheusHandle,
+}
+
+/// Serves the admin listener; returns the address bound.
+///
+/// # Errors
+/// The address cannot be bound.
+pub async fn serve(
+    address: SocketAddr,
+    metrics: PrometheusHandle,
+    directory: Arc<Directory>,
+) -> anyhow::Result<(SocketAddr, JoinHandle<()>)> {
+    let routes = Router::new()
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .route("/metrics", get(metrics::metrics))
+        .with_state(AdminState { directory, metrics });
+    let listener = TcpListener::bind(address).await.with_context(|| format!("admin.listen {address}"))?;
+    let bound = listener.local_addr()?;
+    let serving = tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, routes).await {
+            tracing::error!(%error, "the admin listener ended");
+        }
+    });
+    Ok((bound, serving))
+}

@@ -1,0 +1,233 @@
+//! The stage: starts the shards, the SIP task and the admin listener, and drains them.
+#![allow(clippy::disallowed_methods)] // clocks and threads start here
+
+mod carrier;
+pub mod clock;
+pub mod host;
+pub mod records;
+pub mod shard;
+pub mod sip_task;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+use crate::api;
+use crate::base::random::Random;
+use crate::call::CallSettings;
+use crate::call::directory::Directory;
+use crate::config::Config;
+use crate::flow::{Flows, StepKind};
+use crate::net::rtp_socket::RtpPorts;
+use crate::net::sip_udp;
+use crate::net::tls::TlsConnectors;
+use crate::server::records::RecordWriter;
+use crate::server::shard::{ShardInput, Surroundings};
+use crate::server::sip_task::SipTask;
+use crate::sip::{Endpoint, EndpointConfig, Trunks};
+
+/// How often a draining node looks whether its calls have ended.
+const DRAIN_LOOK: Duration = Duration::from_millis(50);
+/// After the last BYE the node waits this long for its answer.
+const LAST_WORDS: Duration = Duration::from_millis(1500);
+
+/// A running bridge.
+pub struct Bridge {
+    directory: Arc<Directory>,
+    shards: Vec<mpsc::UnboundedSender<ShardInput>>,
+    threads: Vec<std::thread::JoinHandle<()>>,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+    record_writer: tokio::task::JoinHandle<()>,
+    drain_timeout: Duration,
+    /// Where SIP is taken, in the listeners' order.
+    pub sip_addresses: Vec<SocketAddr>,
+    /// The admin listener, where there is one.
+    pub admin_address: Option<SocketAddr>,
+}
+
+impl Bridge {
+    /// Binds every socket, starts every thread, and takes calls.
+    ///
+    /// # Errors
+    /// An address that cannot be bound or a certificate that cannot be read, by name.
+    pub async fn start(config: Config, flows: Flows) -> anyhow::Result<Self> {
+        let metrics = api::metrics::recorder();
+        let mut random = Random::from_system().context("no randomness from the system")?;
+        let shard_count = shard_count(config.media.shards);
+        let directory =
+            Arc::new(Directory::new(config.limits.max_calls, &config.accounts, &config.numbers, shard_count));
+        let sockets = bind_sip(&config)?;
+        let sip_addresses = sockets.iter().map(|socket| socket.local_addr()).collect::<io::Result<Vec<_>>>()?;
+        let (commands, command_inputs) = mpsc::unbounded_channel();
+        let (records, record_writer) = RecordWriter::start(config.log.call_records.clone()).await?;
+        let around = Surroundings {
+            ports: rtp_ports(&config, random.fork()),
+            advertised: config.media.advertised_address,
+            listen: config.media.listen_address,
+            settings: Arc::new(call_settings(&config)),
+            directory: directory.clone(),
+            tls: TlsConnectors::new(certificate_authorities(&flows)).context("a flow's ca_file")?,
+            sip: commands,
+            records,
+        };
+        let (shards, threads) = start_shards(shard_count, around, &mut random)?;
+        let trunks = Trunks::new(config.trunks.clone());
+        let mut endpoint = Endpoint::new(endpoint_config(&config, &sip_addresses), trunks, random.fork());
+        endpoint.limit_call_rate(config.limits.max_calls_per_second);
+        let task = SipTask {
+            endpoint,
+            sockets,
+            commands: command_inputs,
+            shards: shards.clone(),
+            directory: directory.clone(),
+            flows,
+            random,
+        };
+        let mut tasks = vec![tokio::spawn(task.run())];
+        let admin_address = match config.admin {
+            Some(address) => {
+                let (address, serving) = api::serve(address, metrics, directory.clone()).await?;
+                tasks.push(serving);
+                Some(address)
+            }
+            None => None,
+        };
+        info!(
+            ?sip_addresses,
+            ?admin_address,
+            shards = shard_count,
+            max_calls = config.limits.max_calls,
+            "ready for calls"
+        );
+        let drain_timeout = config.limits.drain_timeout;
+        Ok(Self { directory, shards, threads, tasks, record_writer, drain_timeout, sip_addresses, admin_address })
+    }
+
+    /// Refuses new calls, lets live ones finish, and ends what is left at the deadline or when `hurry` completes
+    /// (OPS-031). Returns when every thread has stopped.
+    pub async fn drain(self, hurry: impl Future<Output = ()>) {
+        self.directory.drain();
+        let calls = self.directory.calls();
+        info!(calls, limit_s = self.drain_timeout.as_secs(), "draining: new calls are refused, live ones go on");
+        tokio::select! {
+            () = self.emptied() => {}
+            () = tokio::time::sleep(self.drain_timeout) => warn!("the drain limit has passed, ending what is left"),
+            () = hurry => warn!("told again to stop, ending what is left"),
+        }
+        if self.directory.calls() > 0 {
+            for shard in &self.shards {
+                let _ = shard.send(ShardInput::ShutDown);
+            }
+            let _ = tokio::time::timeout(LAST_WORDS, self.emptied()).await;
+        }
+        self.stop().await;
+    }
+
+    /// Live calls.
+    #[must_use]
+    pub fn calls(&self) -> usize {
+        self.directory.calls()
+    }
+
+    async fn emptied(&self) {
+        while self.directory.calls() > 0 {
+            tokio::time::sleep(DRAIN_LOOK).await;
+        }
+        // The last answer leaves before the sockets close.
+        tokio::time::sleep(DRAIN_LOOK).await;
+    }
+
+    async fn stop(self) {
+        for shard in &self.shards {
+            let _ = shard.send(ShardInput::Stop);
+        }
+        drop(self.shards);
+        let threads = self.threads;
+        let _ = tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| drop(thread.join()))).await;
+        // The shards were the last to have anything to record: the writer ends when it has written that.
+        let _ = tokio::time::timeout(LAST_WORDS, self.record_writer).await;
+        for task in self.tasks {
+            task.abort();
+        }
+        info!("stopped");
+    }
+}
+
+/// Every authority that a flow names, each once.
+fn certificate_authorities(flows: &Flows) -> impl Iterator<Item = &Path> {
+    let steps = flows.iter().flat_map(|graph| graph.steps());
+    steps.filter_map(|(_, kind)| match kind {
+        StepKind::Voicebot(settings) => settings.ca_file.as_deref(),
+        StepKind::Hangup(_) => None,
+    })
+}
+
+fn shard_count(configured: usize) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    if configured == 0 { cores() } else { configured }
+}
+
+fn bind_sip(config: &Config) -> anyhow::Result<Vec<Arc<UdpSocket>>> {
+    let bind =
+        |address| -> anyhow::Result<_> { Ok(Arc::new(UdpSocket::from_std(sip_udp::bind(address, config.sip.dscp)?)?)) };
+    config.sip.listeners.iter().map(|listener| bind(listener.bind)).collect()
+}
+
+/// The endpoint's settings; a listener bound to port 0 gets the port the system chose.
+fn endpoint_config(config: &Config, bound: &[SocketAddr]) -> EndpointConfig {
+    let mut endpoint = EndpointConfig::from(&config.sip);
+    for (listener, bound) in endpoint.listeners.iter_mut().zip(bound) {
+        listener.bind.set_port(bound.port());
+        if listener.advertised.port() == 0 {
+            listener.advertised.set_port(bound.port());
+        }
+    }
+    endpoint
+}
+
+fn rtp_ports(config: &Config, random: Random) -> Arc<RtpPorts> {
+    let media = &config.media;
+    let range = (media.first_port, media.last_port);
+    Arc::new(RtpPorts::new(media.listen_address, range, media.port_quarantine, media.dscp, random))
+}
+
+fn call_settings(config: &Config) -> CallSettings {
+    let addresses = config.sip.listeners.iter().flat_map(|listener| [listener.bind, listener.advertised]);
+    CallSettings {
+        answer_deadline: config.sip.answer_deadline,
+        rtp_timeout: config.media.rtp_timeout,
+        rtp_start_timeout: config.media.rtp_start_timeout,
+        reorder_buffer: config.media.reorder_buffer,
+        signalling: addresses.collect(),
+    }
+}
+
+type Shards = (Vec<mpsc::UnboundedSender<ShardInput>>, Vec<std::thread::JoinHandle<()>>);
+
+fn start_shards(count: usize, around: Surroundings, random: &mut Random) -> anyhow::Result<Shards> {
+    let (mut senders, mut threads) = (Vec::new(), Vec::new());
+    let (started, starts) = std::sync::mpsc::channel();
+    for number in 0..count {
+        let (sender, inputs) = mpsc::unbounded_channel();
+        let (around, random, started) = (around.clone(), random.fork(), started.clone());
+        let run = move || {
+            if let Err(error) = shard::run(inputs, around, random, || started.send(()).unwrap_or(())) {
+                tracing::error!(%error, "a media thread ended");
+            }
+        };
+        let thread = std::thread::Builder::new().name(format!("media-{number}")).spawn(run)?;
+        senders.push(sender);
+        threads.push(thread);
+    }
+    drop(started);
+    let ready = starts.iter().take(count).count();
+    anyhow::ensure!(ready == count, "only {ready} of {count} media threads started");
+    Ok((senders, threads))
+}

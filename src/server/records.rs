@@ -1,0 +1,67 @@
+//! Call records on their way out: logged, and appended to a file outside the media threads.
+
+use std::io;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use tokio::fs::{File, OpenOptions};
+use tokio::io::AsyncWriteExt;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tracing::{error, info};
+
+use crate::call::timeline::CallRecord;
+
+/// Writes one JSON object a line.
+pub struct RecordWriter {
+    file: Option<(PathBuf, File)>,
+    failing: bool,
+}
+
+impl RecordWriter {
+    /// Starts the writer; `path` is `log.call_records`.
+    ///
+    /// # Errors
+    /// The file cannot be opened for appending.
+    pub async fn start(path: Option<PathBuf>) -> anyhow::Result<(mpsc::UnboundedSender<CallRecord>, JoinHandle<()>)> {
+        let file = match path {
+            Some(path) => {
+                let file = OpenOptions::new().create(true).append(true).open(&path).await;
+                Some((path.clone(), file.with_context(|| format!("log.call_records {}", path.display()))?))
+            }
+            None => None,
+        };
+        let (sender, mut records) = mpsc::unbounded_channel::<CallRecord>();
+        let mut writer = Self { file, failing: false };
+        let task = tokio::spawn(async move {
+            while let Some(record) = records.recv().await {
+                writer.write(&record).await;
+            }
+        });
+        Ok((sender, task))
+    }
+
+    async fn write(&mut self, record: &CallRecord) {
+        let line = match serde_json::to_string(record) {
+            Ok(line) => line,
+            Err(error) => {
+                return error!(%error, call_sid = record.call_sid, "a call record could not be written as JSON");
+            }
+        };
+        info!(target: "trunkstream::call_record", call_sid = record.call_sid, record = %line, "call record");
+        let Some((path, file)) = &mut self.file else { return };
+        match append(file, &line).await {
+            Ok(()) => self.failing = false,
+            Err(error) if !self.failing => {
+                self.failing = true;
+                error!(path = %path.display(), %error, "call records cannot be written; they are still logged");
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+async fn append(file: &mut File, line: &str) -> io::Result<()> {
+    file.write_all(format!("{line}\n").as_bytes()).await?;
+    file.flush().await
+}

@@ -1,0 +1,186 @@
+//! The SIP task: sockets → endpoint → shards, and back. It owns the endpoint; nobody locks it.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
+use tokio::time::{Instant as Deadline, sleep_until};
+use tracing::{debug, info, trace, warn};
+
+use crate::base::metric;
+use crate::base::random::Random;
+use crate::call::SipCommand;
+use crate::call::admission::{self, Admission, Refused};
+use crate::call::directory::Directory;
+use crate::flow::Flows;
+use crate::server::shard::{Admitted, ShardInput};
+use crate::sip::{Availability, DialogId, Endpoint, Event, IncomingInvite, ListenerId, Transmit};
+
+/// Datagrams that may wait for the task.
+const DATAGRAMS_WAITING: usize = 4096;
+/// Gauges and counters are exported this often.
+const EXPORT_EVERY: Duration = Duration::from_secs(1);
+
+/// Everything the task owns.
+pub struct SipTask {
+    /// The protocol.
+    pub endpoint: Endpoint,
+    /// One socket a listener, in the listeners' order.
+    pub sockets: Vec<Arc<UdpSocket>>,
+    /// Commands from calls.
+    pub commands: mpsc::UnboundedReceiver<(DialogId, SipCommand)>,
+    /// The shards.
+    pub shards: Vec<mpsc::UnboundedSender<ShardInput>>,
+    /// Admission.
+    pub directory: Arc<Directory>,
+    /// Call flows.
+    pub flows: Flows,
+    /// For Retry-After.
+    pub random: Random,
+}
+
+struct Datagram {
+    listener: ListenerId,
+    from: SocketAddr,
+    bytes: Vec<u8>,
+}
+
+impl SipTask {
+    /// Runs until every sender of commands is gone.
+    pub async fn run(mut self) {
+        let (sender, mut datagrams) = mpsc::channel(DATAGRAMS_WAITING);
+        for (index, socket) in self.sockets.iter().enumerate() {
+            tokio::spawn(read(socket.clone(), ListenerId(index), sender.clone()));
+        }
+        let mut owners: HashMap<DialogId, usize> = HashMap::new();
+        let mut export_at = Instant::now() + EXPORT_EVERY;
+        loop {
+            let wake = self.endpoint.poll_timeout().map_or(export_at, |timeout| timeout.min(export_at));
+            tokio::select! {
+                Some(datagram) = datagrams.recv() => {
+                    self.note_availability();
+                    let Datagram { listener, from, bytes } = datagram;
+                    self.endpoint.handle_datagram(Instant::now(), listener, from, &bytes);
+                }
+                command = self.commands.recv() => match command {
+                    Some((dialog, command)) => self.command(dialog, command),
+                    None => return,
+                },
+                () = sleep_until(Deadline::from_std(wake)) => self.endpoint.handle_timeout(Instant::now()),
+            }
+            self.drain(&mut owners).await;
+            if Instant::now() >= export_at {
+                export_at = Instant::now() + EXPORT_EVERY;
+                self.export();
+            }
+        }
+    }
+
+    fn note_availability(&mut self) {
+        let directory = &self.directory;
+        let available = !directory.is_draining() && !directory.is_lagging() && directory.has_room();
+        let availability = if available { Availability::Available } else { Availability::Unavailable };
+        self.endpoint.set_availability(availability);
+    }
+
+    fn command(&mut self, dialog: DialogId, command: SipCommand) {
+        let now = Instant::now();
+        let done = match command {
+            SipCommand::Ring => self.endpoint.ring(now, dialog),
+            SipCommand::Answer { sdp } => self.endpoint.answer(now, dialog, sdp),
+            SipCommand::Reject(rejection) => self.endpoint.reject(now, dialog, rejection),
+            SipCommand::AnswerInfo(answer) => self.endpoint.answer_info(now, dialog, answer),
+            SipCommand::Bye(reasons) => self.endpoint.bye(now, dialog, reasons),
+        };
+        if !done {
+            debug!(?dialog, "a command came after its dialog had ended");
+        }
+    }
+
+    async fn drain(&mut self, owners: &mut HashMap<DialogId, usize>) {
+        loop {
+            while let Some(transmit) = self.endpoint.poll_transmit() {
+                self.transmit(&transmit).await;
+            }
+            let Some(event) = self.endpoint.poll_event() else { return };
+            match event {
+                Event::Invite { dialog, invite } => self.admit(dialog, invite, owners),
+                event => {
+                    let dialog = event.dialog();
+                    let shard = if matches!(event, Event::Ended { .. }) {
+                        owners.remove(&dialog)
+                    } else {
+                        owners.get(&dialog).copied()
+                    };
+                    if let Some(shard) = shard {
+                        let _ = self.shards[shard].send(ShardInput::Sip(event));
+                    }
+                }
+            }
+        }
+    }
+
+    async fn transmit(&self, transmit: &Transmit) {
+        let Some(socket) = self.sockets.get(transmit.listener.0) else { return };
+        // State is not dropped because one send failed: timers end the transaction (SIP-036).
+        if let Err(error) = socket.send_to(&transmit.bytes, transmit.to).await {
+            debug!(to = %transmit.to, %error, "SIP message not sent");
+        }
+    }
+
+    fn admit(&mut self, dialog: DialogId, invite: Box<IncomingInvite>, owners: &mut HashMap<DialogId, usize>) {
+        let (call_id, source) = (invite.call_id.clone(), invite.source);
+        match admission::judge(&self.directory, &self.flows, &invite) {
+            Ok(Admission { trunk, account, graph, slot }) => {
+                let shard = slot.shard;
+                owners.insert(dialog, shard);
+                let admitted = Admitted { dialog, invite, trunk, account, graph, slot };
+                let _ = self.shards[shard].send(ShardInput::Invite(Box::new(admitted)));
+            }
+            Err(Refused { failure, sip_code, why }) => {
+                let mut rejection = failure.rejection(5 + self.random.below(11));
+                rejection.code = sip_code.unwrap_or(rejection.code);
+                let labels = [("reason", failure.label().to_owned()), ("code", rejection.code.to_string())];
+                metric::CALLS_REFUSED.add_with(1, &labels);
+                warn!(%call_id, %source, code = rejection.code, reason = failure.label(), why, "call refused");
+                self.endpoint.reject(Instant::now(), dialog, rejection);
+            }
+        }
+    }
+
+    fn export(&mut self) {
+        for count in self.endpoint.take_counters() {
+            count.metric.add_with(count.by, &count.labels);
+        }
+        let counts = self.endpoint.counts();
+        metric::SIP_DIALOGS.set(counts.dialogs as f64);
+        let kinds = [
+            ("invite_server", counts.invite_servers),
+            ("server", counts.servers),
+            ("invite_client", counts.invite_clients),
+            ("client", counts.clients),
+        ];
+        for (kind, count) in kinds {
+            metric::SIP_TRANSACTIONS.set_with(count as f64, &[("type", kind.to_owned())]);
+        }
+        trace!(?counts, "SIP tables");
+    }
+}
+
+async fn read(socket: Arc<UdpSocket>, listener: ListenerId, datagrams: mpsc::Sender<Datagram>) {
+    let mut buffer = vec![0; 65_536];
+    loop {
+        match socket.recv_from(&mut buffer).await {
+            Ok((length, from)) => {
+                let datagram = Datagram { listener, from, bytes: buffer[..length].to_vec() };
+                if datagrams.send(datagram).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => info!(%error, "the SIP socket reports an error"),
+        }
+    }
+}
