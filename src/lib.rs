@@ -19,3 +19,5 @@ pub mod api;
 pub mod net;
 pub mod server;
 
+pub mod cli;
+pub mod lab;

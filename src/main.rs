@@ -1,3 +1,7 @@
-//! The program; its commands come with the modules they need.
+//! Arguments → `cli`; the exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    trunkstream::cli::run()
+}

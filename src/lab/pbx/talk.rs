@@ -1,0 +1,219 @@
+//! The media of one test call: a packet every packet time at absolute deadlines, and everything that comes back.
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::{Duration, Instant};
+
+use tokio::net::UdpSocket;
+
+use super::heard::Heard;
+use super::impairment::Link;
+use super::plan::{CallPlan, Sound};
+use super::report::MediaSummary;
+use super::statistics::Spread;
+use crate::base::random::Random;
+use crate::config::MediaNat;
+use crate::media::codec;
+use crate::media::{MediaFormat, MediaSession, MediaSettings};
+use crate::sdp::Negotiated;
+
+/// The longest datagram looked at.
+const DATAGRAM: usize = 2_048;
+/// The caller never hangs up for lack of RTP.
+const NEVER: Duration = Duration::from_secs(86_400);
+/// Its own reorder buffer; what it hears is measured before that.
+const REORDER: Duration = Duration::from_millis(40);
+
+/// A caller on the line.
+pub(super) struct Talk {
+    session: MediaSession,
+    rtp: UdpSocket,
+    rtcp: UdpSocket,
+    link: Link,
+    heard: Heard,
+    sound: Sound,
+    /// Digits that are still to be pressed.
+    digits: String,
+    digits_at: Duration,
+    digits_refused: bool,
+    format: MediaFormat,
+    answered: Instant,
+    started: Instant,
+    ticks: u32,
+    lateness: Vec<Duration>,
+    /// What has happened and was not told yet.
+    notes: VecDeque<String>,
+    buffers: Buffers,
+}
+
+/// Kept from packet to packet.
+#[derive(Default)]
+struct Buffers {
+    audio: Vec<i16>,
+    packet: Vec<u8>,
+    datagram: Vec<u8>,
+}
+
+impl Talk {
+    /// The media of a call that was answered at `answered` with `negotiated`; `None` for a codec that is not ours.
+    pub(super) fn new(
+        answered: Instant,
+        plan: &CallPlan,
+        negotiated: &Negotiated,
+        (rtp, rtcp): (UdpSocket, UdpSocket),
+        random: &mut Random,
+    ) -> Option<Self> {
+        let started = Instant::now();
+        let format = media_format(negotiated);
+        let codec = codec::of_format(&format.format)?;
+        let mut session = MediaSession::new(started, settings(), random);
+        session.set_format(started, &format, true);
+        Some(Self {
+            session,
+            rtp,
+            rtcp,
+            link: Link::new(plan.impairment, random.fork()),
+            heard: Heard::new(codec, format.payload_type, plan.record),
+            sound: plan.sound.clone(),
+            digits: plan.digits.clone(),
+            digits_at: plan.digits_at,
+            digits_refused: false,
+            format,
+            answered,
+            started,
+            ticks: 0,
+            lateness: Vec::new(),
+            notes: VecDeque::new(),
+            buffers: Buffers { datagram: vec![0; DATAGRAM], ..Buffers::default() },
+        })
+    }
+
+    /// Waits for the next thing to do and does it. May be dropped while it waits.
+    pub(super) async fn step(&mut self) {
+        let due = self.link.poll_timeout().into_iter().fold(self.due(), Instant::min);
+        tokio::select! {
+            _ = self.rtp.readable() => self.receive(),
+            _ = self.rtcp.readable() => self.receive_rtcp(),
+            () = tokio::time::sleep_until(due.into()) => self.send(),
+        }
+    }
+
+    /// The next thing that is worth a line in the ladder.
+    pub(super) fn poll_note(&mut self) -> Option<String> {
+        self.notes.pop_front()
+    }
+
+    /// When the next packet leaves.
+    fn due(&self) -> Instant {
+        self.started + Duration::from_millis(u64::from(self.format.ptime_ms)) * self.ticks
+    }
+
+    fn receive(&mut self) {
+        while let Ok((length, from)) = self.rtp.try_recv_from(&mut self.buffers.datagram) {
+            let now = Instant::now();
+            let datagram = &self.buffers.datagram[..length];
+            let (packet, sound) = (self.heard.first_packet(), self.heard.first_sound());
+            self.heard.handle_rtp(now, datagram);
+            if packet.is_none() && self.heard.first_packet().is_some() {
+                self.notes.push_back(format!("· first RTP from {from} ·"));
+            }
+            if sound.is_none() && self.heard.first_sound().is_some() {
+                self.notes.push_back("· first sound ·".to_owned());
+            }
+            self.session.handle_rtp(now, from, datagram);
+        }
+    }
+
+    fn receive_rtcp(&mut self) {
+        while let Ok((length, from)) = self.rtcp.try_recv_from(&mut self.buffers.datagram) {
+            self.session.handle_rtcp(Instant::now(), from, &self.buffers.datagram[..length]);
+        }
+    }
+
+    /// Sends what is due; a caller that comes late sends all it has missed.
+    fn send(&mut self) {
+        let now = Instant::now();
+        while self.due() <= now {
+            self.lateness.push(now - self.due());
+            self.send_packet(now);
+            self.ticks += 1;
+        }
+        while let Some((to, packet)) = self.link.poll(now) {
+            let _ = self.rtp.try_send_to(&packet, to);
+        }
+        if let Some(to) = self.session.poll_rtcp(now, &mut self.buffers.packet) {
+            let _ = self.rtcp.try_send_to(&self.buffers.packet, to);
+        }
+        self.session.handle_timeout(now);
+        while self.session.poll_event().is_some() {}
+    }
+
+    fn send_packet(&mut self, now: Instant) {
+        if !self.digits.is_empty() && self.due() >= self.started + self.digits_at {
+            let digits = std::mem::take(&mut self.digits);
+            self.digits_refused = !self.session.send_digits(&digits);
+            self.notes.push_back(format!("· digits {digits} as telephone-events ·"));
+        }
+        let samples = self.session.packet_samples();
+        self.buffers.audio.resize(samples, 0);
+        self.sound.fill(self.ticks as usize * samples, &mut self.buffers.audio);
+        if let Some(to) = self.session.packet(now, &self.buffers.audio, &mut self.buffers.packet) {
+            self.link.push(now, to, &self.buffers.packet);
+        }
+        // The session's own play-out has to move on; what it plays is of no interest here.
+        self.buffers.audio.clear();
+        self.session.pull(now, &mut self.buffers.audio);
+    }
+
+    /// The end of the call: RTCP BYE, and what there was.
+    pub(super) fn finish(mut self) -> io::Result<MediaSummary> {
+        let now = Instant::now();
+        self.receive();
+        if let Some(to) = self.session.goodbye(now, &mut self.buffers.packet) {
+            let _ = self.rtcp.try_send_to(&self.buffers.packet, to);
+        }
+        let report = self.session.report(now);
+        Ok(MediaSummary {
+            answered: self.answered,
+            started: self.started,
+            ended: now,
+            local: self.rtp.local_addr()?,
+            remote: report.remote.unwrap_or(self.format.remote),
+            codec: (self.format.format.encoding_name, self.format.payload_type),
+            sent: report.packets_sent,
+            dropped: self.link.dropped(),
+            lateness: Spread::of(self.lateness),
+            digits_refused: self.digits_refused,
+            heard: self.heard,
+        })
+    }
+}
+
+/// Sources are taken as they come: a test PBX does not defend itself.
+fn settings() -> MediaSettings {
+    MediaSettings {
+        nat: MediaNat::On,
+        media_acl: Vec::new(),
+        dtmf_mute: false,
+        hold_audio_pass: true,
+        rtp_timeout: NEVER,
+        rtp_start_timeout: NEVER,
+        reorder_buffer: REORDER,
+    }
+}
+
+fn media_format(negotiated: &Negotiated) -> MediaFormat {
+    MediaFormat {
+        remote: negotiated.remote,
+        remote_rtcp: negotiated.remote_rtcp,
+        rtcp_mux: negotiated.rtcp_mux,
+        format: negotiated.format,
+        payload_type: negotiated.payload_type,
+        telephone_event: negotiated.telephone_event.map(|event| (event.payload_type, event.clock_rate)),
+        comfort_noise: negotiated.comfort_noise,
+        ptime_ms: negotiated.ptime_ms,
+        send: negotiated.send,
+        receive: negotiated.receive,
+        held: negotiated.held,
+    }
+}

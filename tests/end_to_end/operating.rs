@@ -1,0 +1,5 @@
+//! What an operator relies on: health, metrics, drain, records, the log, and what is said of a wrong configuration.
+
+mod command_line;
+mod drain;
+mod telling;

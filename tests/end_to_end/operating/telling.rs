@@ -1,0 +1,147 @@
+//! What a node tells: `/metrics`, one record a call, one span a call, and nothing that is personal.
+
+use serde_json::Value;
+
+use crate::bot::Port;
+use crate::bridge::{Bridge, NUMBER, Setup};
+use crate::http::get;
+use crate::phone::{CALLER, Phone};
+use crate::within;
+
+/// What the PBX says of the customer.
+const UUI: &str = "customer-4711-gold";
+/// What the bot's operator keeps to himself.
+const PASSWORD: &str = "pa55word";
+
+/// Two calls, one after the other, one hung up by each side.
+async fn two_calls(log: &str) -> Bridge {
+    let port = Port::open().await;
+    let mut setup = Setup::to(&format!("ws://user:{PASSWORD}@{}/media", port.address));
+    setup.log = log.to_owned();
+    let bridge = Bridge::start(&setup).await;
+    for by_bot in [false, true] {
+        let mut phone = Phone::new(bridge.sip).await;
+        let headers = format!("X-UUI: {UUI}\r\n");
+        let (answer, mut bot) = tokio::join!(phone.call_with(NUMBER, &headers), port.bot());
+        assert_eq!(answer.code(), 200);
+        assert_eq!(bot.event("start").await["start"]["custom_parameters"]["UUI"], UUI);
+        bot.event("media").await;
+        if by_bot {
+            bot.socket.close(None).await.expect("open until now");
+            assert_eq!(phone.hung_up().await, "Q.850;cause=16");
+        } else {
+            assert_eq!(phone.request("BYE").await.code(), 200);
+            assert_eq!(bot.event("stop").await["stop"]["reason"], "callended");
+        }
+    }
+    bridge
+}
+
+/// The value of the sample that begins with `name`.
+fn value(page: &str, name: &str) -> Option<f64> {
+    let line = page.lines().find(|line| line.starts_with(name))?;
+    line.rsplit(' ').next()?.parse().ok()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ops_038_metrics_have_help_texts_and_count_calls() {
+    let bridge = two_calls("").await;
+    bridge.record(2).await;
+    assert_eq!(get(bridge.admin, "/healthz").await, (200, "ok\n".to_owned()));
+    assert_eq!(get(bridge.admin, "/readyz").await, (200, "ready\n".to_owned()));
+    // The SIP task exports once a second; its counts are awaited.
+    let page = within(5, "the SIP task's counters", async {
+        loop {
+            let (status, page) = get(bridge.admin, "/metrics").await;
+            assert_eq!(status, 200);
+            if value(&page, "sip_messages_received_total{message=\"BYE\"").is_some_and(|count| count >= 1.0) {
+                return page;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+    })
+    .await;
+    let typed: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    assert!(typed.len() >= 12, "{page}");
+    for name in &typed {
+        assert!(page.contains(&format!("# HELP {name} ")), "{name} has no help text\n{page}");
+    }
+    for (why, count) in [("caller_hangup", 1.0), ("flow_ended", 1.0)] {
+        let found = page.lines().find(|line| {
+            line.starts_with("trunkstream_calls_total")
+                && line.contains(&format!("why=\"{why}\""))
+                && line.contains("lab")
+        });
+        let found = found.and_then(|line| line.rsplit(' ').next()).and_then(|count| count.parse().ok());
+        assert_eq!(found, Some(count), "{why}\n{page}");
+    }
+    assert_eq!(value(&page, "trunkstream_calls_active"), Some(0.0), "{page}");
+    assert!(value(&page, "rtp_packets_sent_total").is_some_and(|count| count > 0.0), "{page}");
+    assert!(value(&page, "stream_connect_milliseconds_count").is_some_and(|count| count >= 2.0), "{page}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rtp_044_the_record_file_has_one_line_a_call_with_figures_and_nothing_personal() {
+    let mut bridge = two_calls("").await;
+    bridge.record(2).await;
+    bridge.terminate();
+    assert_eq!(bridge.exited().await.code(), Some(0));
+    let text = bridge.records();
+    let records: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(records.len(), 2, "{text}");
+    for (record, why) in records.iter().zip(["caller_hangup", "flow_ended"]) {
+        assert_eq!(record["end"]["why"], why);
+        assert_eq!(record["media"]["codec"], "PCMU");
+        assert!(record["media"]["packets_sent"].as_u64().is_some_and(|count| count >= 4), "{record}");
+        for figure in ["lost", "late", "duplicate", "concealed_ms", "jitter_max_ms", "ssrc_changes", "source_rejects"] {
+            assert!(record["media"][figure].is_number(), "{figure} in {record}");
+        }
+        for figure in ["underruns", "queue_max_ms", "chunks_sent"] {
+            assert!(record["streams"][0]["figures"][figure].is_number(), "{figure} in {record}");
+        }
+        assert_eq!((&record["from"], &record["to"]), (&"xxxxxxxxx10".into(), &"xxxxxxxxx67".into()));
+    }
+    for secret in [CALLER, NUMBER, UUI, PASSWORD] {
+        assert!(!text.contains(secret), "{secret} in {text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sip_116_the_text_log_has_one_span_a_call_and_nothing_personal() {
+    let bridge = two_calls("").await;
+    let records = [bridge.record(1).await, bridge.record(2).await];
+    let log = bridge.log();
+    for record in &records {
+        let sid = record["call_sid"].as_str().expect("a string");
+        let of_call: Vec<&String> = log.iter().filter(|line| line.contains(&format!("call{{call_sid={sid}"))).collect();
+        for step in ["call begins", "dialling the bot", "bot connected", "call answered", "stream ended", "call ends"] {
+            assert_eq!(of_call.iter().filter(|line| line.contains(step)).count(), 1, "{step}: {of_call:#?}");
+        }
+        let call_id = record["call_id"].as_str().expect("a string");
+        assert!(of_call.iter().all(|line| line.contains(call_id)), "{of_call:#?}");
+    }
+    let log = log.join("\n");
+    for secret in [CALLER, NUMBER, UUI, PASSWORD] {
+        assert!(!log.contains(secret), "{secret} in {log}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_json_log_is_one_object_a_line_with_its_call() {
+    let mut bridge = two_calls("format = \"json\"").await;
+    bridge.terminate();
+    bridge.exited().await;
+    let log = bridge.log();
+    let lines: Vec<Value> = log.iter().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let begins: Vec<&Value> = lines.iter().filter(|line| line["message"] == "call begins").collect();
+    assert_eq!(begins.len(), 2, "{log:#?}");
+    for line in begins {
+        assert_eq!((&line["level"], &line["span"]["name"]), (&"INFO".into(), &"call".into()), "{line}");
+        assert!(line["span"]["call_sid"].as_str().is_some_and(|sid| sid.len() == 32), "{line}");
+    }
+    let of_calls = ["call answered", "bot connected", "call ends"];
+    for line in lines.iter().filter(|line| of_calls.iter().any(|message| line["message"] == *message)) {
+        assert!(line["span"]["call_sid"].is_string(), "{line}");
+    }
+    assert!(log.iter().all(|line| !line.contains(UUI) && !line.contains(CALLER)), "{log:#?}");
+}
