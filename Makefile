@@ -1,0 +1,100 @@
+# Trunkstream: `make` or `make help` lists what there is. Every target gets what it needs: as root by apt-get,
+# otherwise it prints the one command to type.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+
+CARGO_TARGET_DIR ?= $(CURDIR)/target
+export CARGO_TARGET_DIR
+DEBUG_BINARY := $(CARGO_TARGET_DIR)/debug/trunkstream
+RELEASE_BINARY := $(CARGO_TARGET_DIR)/release/trunkstream
+
+# The Python of the pipecat bot in tests/end_to_end/pipecat.rs.
+PIPECAT_PYTHON := $(CURDIR)/.venv/bin/python
+export PIPECAT_PYTHON
+
+BUILD_TOOLS := cc=gcc
+TEST_TOOLS := $(BUILD_TOOLS) python3=python3 python3-venv=python3-venv sipp=sip-tester tshark=tshark dumpcap=tshark
+
+.PHONY: help demo build release test test-rust test-slow sipp captures bench bench-floor docs lint fmt deny \
+	build-tools test-tools clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+
+demo: build-tools ## one call on this machine: caller, bridge and bot over real sockets; says whether the audio is intact
+	@echo 'building (the first time takes some minutes) ...'
+	cargo build --locked
+	$(DEBUG_BINARY) demo
+
+build: build-tools ## the debug binary
+	cargo build --locked
+
+release: build-tools ## the binary to run: target/release/trunkstream
+	cargo build --locked --release
+
+test: test-tools captures .venv/ready ## everything: unit tests, stories, SIPp scenarios, the pipecat bot, captures
+	cargo build --locked
+	cargo test --locked --no-fail-fast
+
+test-rust: build-tools ## only the tests that need no SIPp, tshark or pipecat
+	cargo test --locked --lib --bins
+
+test-slow: test-tools ## what takes minutes: SIP's 32 s timers, load, soak
+	cargo build --locked --release
+	sip-fixtures/run.sh --bridge $(RELEASE_BINARY) slow
+
+sipp: test-tools ## the SIPp scenarios alone
+	cargo build --locked
+	sip-fixtures/run.sh --bridge $(DEBUG_BINARY) fast
+
+captures: test-tools ## pcap/ is what its generator makes, and tshark sees in it what its tables say
+	python3 pcap/gen.py --check
+	pcap/verify.sh
+
+bench: build-tools ## every bench
+	cargo bench --locked --bench '*'
+
+bench-floor: build-tools ## the raw system-call loop beside the bridge, 500 calls; the last line is `ratio N.NN`
+	cargo build --locked --release
+	cargo bench --locked --bench floor
+
+docs: build-tools ## the API documentation, warnings are errors: target/doc/trunkstream/index.html
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+
+lint: build-tools ## format and clippy, warnings are errors
+	@cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt
+	@cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+
+fmt: ## formats the sources
+	cargo fmt
+
+deny: build-tools ## licences, advisories and sources of the dependencies
+	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
+	cargo deny check
+
+clean: ## removes what was built, the Python environment too
+	cargo clean
+	rm -rf .venv
+
+build-tools:
+	@command -v cargo >/dev/null || { echo "Rust is missing: https://rustup.rs, then come back" >&2; exit 1; }
+	@.ci/need $(BUILD_TOOLS)
+
+test-tools: build-tools
+	@.ci/need $(TEST_TOOLS)
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Python 3.11 or later is needed, found $$(python3 --version)" >&2; exit 1; }
+	@[ "$$(id -u)" -eq 0 ] || dumpcap -D >/dev/null 2>&1 || { \
+		printf 'capturing and replaying need rights:\n\n  sudo setcap cap_net_raw,cap_net_admin=eip %s\n  sudo setcap cap_net_raw=eip %s\n\n' \
+			"$$(command -v dumpcap || echo /usr/bin/dumpcap)" "$$(command -v sipp || echo /usr/bin/sipp)" >&2; exit 1; }
+
+.venv/ready: tests/pipecat/requirements.txt
+	python3 -m venv .venv
+	.venv/bin/pip install --quiet --disable-pip-version-check --requirement tests/pipecat/requirements.txt
+	touch $@
