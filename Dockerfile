@@ -5,6 +5,9 @@
 # The host's network, because RTP takes thousands of ports and SDP names the addresses of the host.
 
 FROM rust:1.95-slim-bookworm AS build
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends libopus-dev pkg-config \
+    && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
 RUN cargo build --release --locked --bin trunkstream
@@ -12,7 +15,7 @@ RUN cargo build --release --locked --bin trunkstream
 FROM debian:bookworm-slim
 # The system's certificate authorities: bots behind wss.
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends ca-certificates \
+    && apt-get install -y --no-install-recommends ca-certificates libopus0 \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 10000 --no-create-home --shell /usr/sbin/nologin trunkstream
 COPY --from=build /src/target/release/trunkstream /usr/local/bin/trunkstream

@@ -16,7 +16,7 @@ RELEASE_BINARY := $(CARGO_TARGET_DIR)/release/trunkstream
 PIPECAT_PYTHON := $(CURDIR)/.venv/bin/python
 export PIPECAT_PYTHON
 
-BUILD_TOOLS := cc=gcc
+BUILD_TOOLS := cc=gcc pkg-config=pkg-config pc:opus=libopus-dev
 TEST_TOOLS := $(BUILD_TOOLS) python3=python3 python3-venv=python3-venv sipp=sip-tester tshark=tshark dumpcap=tshark
 
 .PHONY: help demo build release test test-rust test-slow sipp captures bench bench-floor docs lint fmt deny \

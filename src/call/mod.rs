@@ -6,6 +6,7 @@
 pub mod admission;
 pub mod directory;
 pub mod headers;
+mod interface;
 pub mod leg;
 pub mod outcome;
 pub mod pacing;
@@ -17,11 +18,11 @@ pub mod user_to_user;
 mod voicebot;
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+pub use interface::{CallSettings, Dial, Output, Scratch, Setup, SipCommand, StreamInput};
 use tracing::field::Empty;
 use tracing::{Span, debug, info, info_span};
 
@@ -30,15 +31,14 @@ use crate::base::random::Random;
 use crate::base::timer::TimerTable;
 use crate::call::directory::{CallSlot, Directory};
 use crate::call::leg::Leg;
-use crate::call::outcome::{DialFailure, Failure};
+use crate::call::outcome::Failure;
 use crate::call::pacing::{Grid, Lateness, Pace};
-use crate::call::timeline::{CallEnd, CallRecord, StreamRecord, Timeline, masked};
+use crate::call::timeline::{CallEnd, StreamRecord, Timeline, masked};
 use crate::call::voicebot::Bot;
 use crate::config::Trunk;
-use crate::flow::{Engine, Graph, Step, StepKind};
+use crate::flow::{Engine, Step, StepKind};
 use crate::media::{MediaSession, MediaSettings};
-use crate::sip::{DialogId, Event, IncomingInvite, InfoAnswer, Reason, Rejection};
-use crate::stream::{SocketEnd, StreamUrl};
+use crate::sip::{DialogId, Event, IncomingInvite, Reason, Rejection};
 
 /// Bot packets leave and caller audio is taken on this grid.
 pub const CLOCK_STEP: Duration = Duration::from_millis(5);
@@ -48,145 +48,6 @@ const FRAME: Duration = Duration::from_millis(20);
 const REPORTS_LOOK: Duration = Duration::from_millis(250);
 /// A dialog that the SIP layer never closes is forgotten after this.
 const LINGER: Duration = Duration::from_secs(40);
-
-/// Everything a call is made of.
-pub struct Setup {
-    /// The SIP dialog.
-    pub dialog: DialogId,
-    /// The INVITE as admitted.
-    pub invite: Box<IncomingInvite>,
-    /// The trunk it came by.
-    pub trunk: Arc<Trunk>,
-    /// The account it is for.
-    pub account: AccountSid,
-    /// The flow that its number points at.
-    pub graph: Arc<Graph>,
-    /// Our RTP port.
-    pub rtp_port: u16,
-    /// The address that SDP shows to this peer.
-    pub media_address: IpAddr,
-    /// Settings shared by all calls.
-    pub settings: Arc<CallSettings>,
-    /// Admission of streams.
-    pub directory: Arc<Directory>,
-    /// The call's place; given back when the call is gone.
-    pub slot: CallSlot,
-    /// The call's own randomness.
-    pub random: Random,
-    /// The origin of the media clock's grid.
-    pub clock_epoch: Instant,
-}
-
-/// Settings shared by all calls of a node.
-#[derive(Debug, Clone)]
-pub struct CallSettings {
-    /// An unanswered call ends after this (SIP-061).
-    pub answer_deadline: Duration,
-    /// No RTP for this long ends a call (RTP-042).
-    pub rtp_timeout: Duration,
-    /// No first RTP for this long is warned about.
-    pub rtp_start_timeout: Duration,
-    /// Depth of the reorder buffer.
-    pub reorder_buffer: Duration,
-    /// Our signalling addresses, refused in `c=` (SDP-014).
-    pub signalling: Vec<SocketAddr>,
-}
-
-/// What a call wants done. `stream` counts the call's streams from 1.
-#[derive(Debug)]
-pub enum Output {
-    /// Tell the SIP endpoint.
-    Sip(SipCommand),
-    /// Dial a bot; the answer is [`StreamInput::Opened`] or [`StreamInput::DialFailed`].
-    OpenStream {
-        /// Its number.
-        stream: u32,
-        /// Where and how.
-        dial: Box<Dial>,
-    },
-    /// Send a text frame.
-    StreamText {
-        /// Its number.
-        stream: u32,
-        /// One JSON message.
-        text: String,
-    },
-    /// Close with this code once all text is sent, or abort a dial that is under way.
-    CloseStream {
-        /// Its number.
-        stream: u32,
-        /// RFC 6455 close code.
-        code: u16,
-    },
-    /// Send an RTCP packet, from the RTP port where both share it (RFC 5761).
-    Rtcp {
-        /// RTP and RTCP share a port.
-        mux: bool,
-        /// The peer's RTCP address.
-        to: SocketAddr,
-        /// A compound packet.
-        packet: Vec<u8>,
-    },
-    /// The call's record; the last but one output.
-    Record(Box<CallRecord>),
-    /// Nothing follows: drop the call and its ports.
-    Over,
-}
-
-/// A command to the SIP endpoint about the call's dialog.
-#[derive(Debug)]
-pub enum SipCommand {
-    /// 180.
-    Ring,
-    /// 200 to the pending INVITE, re-INVITE or UPDATE.
-    Answer {
-        /// The body.
-        sdp: Option<Vec<u8>>,
-    },
-    /// A refusal of the pending INVITE, re-INVITE or UPDATE.
-    Reject(Rejection),
-    /// The answer to an INFO.
-    AnswerInfo(InfoAnswer),
-    /// BYE with these reasons.
-    Bye(Vec<Reason>),
-}
-
-/// How to reach a bot.
-#[derive(Debug, Clone)]
-pub struct Dial {
-    /// Where, with credentials.
-    pub url: StreamUrl,
-    /// For both attempts together.
-    pub deadline: Duration,
-    /// An additional certificate authority, PEM.
-    pub ca_file: Option<PathBuf>,
-    /// The certificate is not verified; only for hosts the flow names.
-    pub insecure: bool,
-}
-
-/// What a bot's WebSocket did.
-#[derive(Debug)]
-pub enum StreamInput<'a> {
-    /// The upgrade succeeded.
-    Opened,
-    /// No attempt succeeded.
-    DialFailed(DialFailure),
-    /// A text frame.
-    Text(&'a str),
-    /// A binary frame.
-    Binary(&'a [u8]),
-    /// The socket is gone.
-    Closed(SocketEnd),
-}
-
-/// Buffers of a media thread that its calls borrow: the packet path allocates nothing.
-#[derive(Debug, Default)]
-pub struct Scratch {
-    /// One packet or frame of sound.
-    pub pcm: Vec<i16>,
-    /// One RTP packet.
-    pub packet: Vec<u8>,
-}
 
 /// Why a call wakes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

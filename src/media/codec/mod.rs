@@ -34,6 +34,18 @@ pub trait Codec: Sync {
 pub trait Decoder: Send {
     /// Appends the samples of `payload` to `out`.
     fn decode(&mut self, payload: &[u8], out: &mut Vec<i16>);
+
+    /// Appends `samples` samples in place of audio that never came, by the codec's own concealment; false, and nothing
+    /// appended, where it has none.
+    fn conceal(&mut self, _samples: usize, _out: &mut Vec<i16>) -> bool {
+        false
+    }
+
+    /// Appends the `samples` samples of the lost packet before `next` from what `next` carries of it; false, and nothing
+    /// appended, where it carries nothing.
+    fn recover(&mut self, _next: &[u8], _samples: usize, _out: &mut Vec<i16>) -> bool {
+        false
+    }
 }
 
 /// Samples to payloads; keeps what the codec carries from one packet to the next.

@@ -1,0 +1,220 @@
+//! What the file says of a trunk.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A trunk: a peer that may call us, and for whom. One table each; several may list the same source when their accounts
+/// differ.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(in crate::config) struct Trunk {
+    /// Its name in logs and metrics, 1 to 16 of `A-Z a-z 0-9 _`.
+    #[schemars(example = &"lab", extend("x-required" = true))]
+    pub name: String,
+    /// The account it calls for. Give this or `accounts`.
+    #[schemars(example = &"acc1")]
+    pub account: Option<String>,
+    /// The accounts it calls for, where there are several; a call's `X-Exotel-AccountSid` picks one.
+    #[schemars(example = ["acc1", "acc2"], extend("x-instead-of" = "account"))]
+    pub accounts: Option<Vec<String>>,
+    /// Networks or addresses that its signalling comes from.
+    #[schemars(example = ["198.51.100.0/24"], extend("x-required" = true))]
+    pub allow: Vec<String>,
+    /// Networks that its media may come from. Default: `allow`.
+    #[schemars(example = ["198.51.100.0/24"])]
+    pub media_allow: Option<Vec<String>>,
+    /// Whether a call must carry `X-Exotel-AccountSid`.
+    pub account_header: AccountHeader,
+    /// Answers go to the port a request came from, also without `rport` in its Via (RFC 3581).
+    pub force_rport: bool,
+    /// Requests within a call go to the address its INVITE came from when its Contact is private and no proxy is between.
+    pub nat_contact_fix: bool,
+    /// Codecs in our order of preference: "PCMU", "PCMA". Default: all, in the order of the offer.
+    #[schemars(example = ["PCMA", "PCMU"])]
+    pub codecs: Option<Vec<String>>,
+    /// Refuse offers whose media address is outside `media_allow`.
+    pub strict_media_acl: bool,
+    /// Whether media may come from elsewhere than SDP says.
+    pub media_nat: MediaNat,
+    /// P-Asserted-Identity and Remote-Party-ID of this trunk are believed.
+    pub trusted: bool,
+    /// Withheld caller numbers reach the bot all the same.
+    pub deliver_private: bool,
+    /// Tones sent beside telephone-events are silenced towards the bot.
+    pub dtmf_mute: bool,
+    /// What the bot hears while the caller's side holds the call.
+    pub hold_audio: HoldAudio,
+    /// A hold longer than this ends the call; 0 is never.
+    #[schemars(range(min = 0, max = 86_400))]
+    pub hold_timeout_seconds: u32,
+    /// Which address the called number is taken from.
+    pub route_on: RouteOn,
+    /// Prefixes that this peer puts before called numbers, for an outside line for example; taken off where the number is
+    /// not known with it.
+    #[schemars(example = ["9"])]
+    pub number_prefixes: Vec<String>,
+    /// Country code of national numbers: with "91", 08061234567 and +918061234567 are the same called number.
+    #[schemars(example = &"91")]
+    pub country_code: Option<String>,
+    /// Other SIP codes for unanswered calls, "REASON=CODE": the reason as the metric trunkstream_calls_refused_total names it.
+    #[schemars(example = ["throttled=486"])]
+    pub sip_codes: Vec<String>,
+    /// RFC 3261 timer T1 for this peer. Default: `sip.t1_milliseconds`.
+    #[schemars(range(min = 200, max = 10_000), example = &500)]
+    pub t1_milliseconds: Option<u32>,
+    /// RFC 3261 timer T2 for this peer. Default: `sip.t2_milliseconds`.
+    #[schemars(range(min = 1000, max = 60_000), example = &4000)]
+    pub t2_milliseconds: Option<u32>,
+    /// RFC 3261 timer T4 for this peer. Default: `sip.t4_milliseconds`.
+    #[schemars(range(min = 1000, max = 60_000), example = &5000)]
+    pub t4_milliseconds: Option<u32>,
+    /// DSCP of RTP and RTCP packets to this peer. Default: `media.dscp`.
+    #[schemars(range(min = 0, max = 63), example = &46)]
+    pub media_dscp: Option<u8>,
+    /// Header patterns (`*` is any text) that always become custom parameters and are taken first against the limits.
+    pub header_allow: Vec<String>,
+    /// Header patterns that never become custom parameters: what the peer's own machines add.
+    pub header_deny: Vec<String>,
+    /// A header value longer than this is left out whole.
+    #[schemars(range(min = 1, max = 8192))]
+    pub header_value_max_bytes: usize,
+    /// Custom parameters at most.
+    #[schemars(range(min = 0, max = 1000))]
+    pub header_max_keys: usize,
+    /// Keys and values together.
+    #[schemars(range(min = 0, max = 65_536))]
+    pub header_total_max_bytes: usize,
+    /// Who wins when a header and the bot URL's query have the same key.
+    pub header_merge: HeaderMerge,
+    /// What a User-to-User value without `encoding` is.
+    pub uui_default_encoding: UuiEncoding,
+    /// Whether the protocol discriminator, the first octet of User-to-User, is taken off.
+    pub pd_strip: PdStrip,
+    /// Avaya's shared User-to-User is taken apart into `UUI` and `UCID`.
+    pub uui_avaya: bool,
+}
+
+/// Headers that PBXs and SBCs add for themselves (HDR-015).
+const INFRASTRUCTURE_HEADERS: [&str; 10] = [
+    "X-Genesys-*",
+    "X-FS-*",
+    "X-Asterisk-*",
+    "X-Cisco-*",
+    "X-Avaya-*",
+    "X-Nokia-*",
+    "X-Oracle-*",
+    "X-Real-*",
+    "X-Src-*",
+    "X-Sipp-*",
+];
+
+impl Default for Trunk {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            account: None,
+            accounts: None,
+            allow: Vec::new(),
+            media_allow: None,
+            account_header: AccountHeader::Required,
+            force_rport: true,
+            nat_contact_fix: false,
+            codecs: None,
+            strict_media_acl: false,
+            media_nat: MediaNat::Auto,
+            trusted: false,
+            deliver_private: false,
+            dtmf_mute: true,
+            hold_audio: HoldAudio::Silence,
+            hold_timeout_seconds: 0,
+            route_on: RouteOn::Ruri,
+            number_prefixes: Vec::new(),
+            country_code: None,
+            sip_codes: Vec::new(),
+            t1_milliseconds: None,
+            t2_milliseconds: None,
+            t4_milliseconds: None,
+            media_dscp: None,
+            header_allow: Vec::new(),
+            header_deny: INFRASTRUCTURE_HEADERS.map(String::from).to_vec(),
+            header_value_max_bytes: 45,
+            header_max_keys: 25,
+            header_total_max_bytes: 800,
+            header_merge: HeaderMerge::UrlFirst,
+            uui_default_encoding: UuiEncoding::Auto,
+            pd_strip: PdStrip::Auto,
+            uui_avaya: false,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::config) enum AccountHeader {
+    /// a call without it is refused with 403
+    Required,
+    /// a call without it takes the trunk's only account
+    Optional,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::config) enum MediaNat {
+    /// only from the exact address and port
+    Off,
+    /// from that address at any port, and from `media_allow`
+    Auto,
+    /// as auto
+    On,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::config) enum RouteOn {
+    /// the Request-URI
+    Ruri,
+    /// To
+    To,
+    /// the last Diversion: what was dialled first; the Request-URI where there is none
+    Diversion,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::config) enum HoldAudio {
+    /// nothing
+    Silence,
+    /// the music on hold
+    Pass,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::config) enum HeaderMerge {
+    /// the URL: it was set by the flow's owner
+    UrlFirst,
+    /// the header
+    HeaderFirst,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::config) enum UuiEncoding {
+    /// decided by its look
+    Auto,
+    /// hex, as RFC 7434 has it
+    Hex,
+    /// text
+    Text,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::config) enum PdStrip {
+    /// decided by purpose, `pd` and look
+    Auto,
+    /// taken off
+    Always,
+    /// kept
+    Never,
+}
