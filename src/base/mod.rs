@@ -4,6 +4,7 @@ pub mod id;
 pub mod metric;
 pub mod pcm;
 pub mod pii;
+pub mod prefetch;
 pub mod random;
 pub mod rtp_format;
 pub mod timer;

@@ -265,6 +265,11 @@ impl Call {
         self.timers.next().into_iter().chain(self.media.poll_timeout()).chain(bot).min()
     }
 
+    /// When a digit that is being sent ends unless more of it comes; part of [`Call::next_timer`].
+    pub fn next_digit_end(&self) -> Option<Instant> {
+        self.media.digit_ends()
+    }
+
     /// Whether a packet towards the caller is due.
     pub fn send_due(&self, now: Instant) -> bool {
         self.next_send().is_some_and(|due| due <= now)

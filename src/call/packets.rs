@@ -6,6 +6,7 @@ use std::time::Instant;
 use tracing::{info, warn};
 
 use crate::base::metric;
+use crate::base::prefetch::touch;
 use crate::call::timeline::ms;
 use crate::call::{Call, FRAME, Output, REPORTS_LOOK, Scratch, Timer};
 use crate::media::MediaEvent;
@@ -15,6 +16,29 @@ impl Call {
     /// still and more than one packet will be there (RTP-030).
     pub fn reads_everything(&self, now: Instant) -> bool {
         self.is_settling() || self.next_receive().is_some_and(|due| due + FRAME <= now)
+    }
+
+    /// Reads ahead what [`Call::send_packets`] needs, but for the bot's part.
+    pub fn prefetch_send(&self) {
+        touch((self.send, self.stalled_ms, self.outputs.len()));
+        self.media.prefetch_send();
+        touch(self.bot.as_ref().map(|bot| bot.number()));
+    }
+
+    /// Reads ahead the bot's part of it, which is found by way of the other.
+    pub fn prefetch_bot(&self) {
+        if let Some(bot) = &self.bot {
+            bot.prefetch_send();
+        }
+    }
+
+    /// Reads ahead what [`Call::handle_packet`] and [`Call::take_audio`] need.
+    pub fn prefetch_receive(&self) {
+        touch((self.receive, self.outputs.len()));
+        self.media.prefetch_receive();
+        if let Some(bot) = &self.bot {
+            bot.prefetch_receive();
+        }
     }
 
     /// Sends what is due: `transmit` gets each RTP packet and where it goes.
@@ -41,7 +65,7 @@ impl Call {
         scratch.pcm.clear();
         let wanted = self.media.packet_samples();
         if let Some(bot) = &mut self.bot
-            && self.leg.may_send()
+            && self.media.may_send()
         {
             bot.pull(now, wanted, &mut scratch.pcm, &mut self.media);
         }

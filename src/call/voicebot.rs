@@ -35,6 +35,18 @@ pub(super) struct Bot {
 }
 
 impl Bot {
+    pub(super) fn number(&self) -> u32 {
+        self.number
+    }
+
+    pub(super) fn prefetch_send(&self) {
+        self.session.prefetch_send();
+    }
+
+    pub(super) fn prefetch_receive(&self) {
+        self.session.prefetch_receive();
+    }
+
     pub(super) fn pull(&mut self, now: Instant, samples: usize, out: &mut Vec<i16>, media: &mut MediaSession) {
         if self.session.take_cleared() {
             media.clear_playout();

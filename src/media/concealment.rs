@@ -1,6 +1,7 @@
 //! What is heard in place of a packet that did not come: the last frame again, fading to silence in 60 ms (RTP-021).
 
 use crate::base::pcm::SampleRate;
+use crate::base::prefetch::touch_slice;
 
 /// How much of the past is repeated.
 const FRAME_MS: u32 = 20;
@@ -24,6 +25,11 @@ impl Concealment {
     pub fn new(rate: SampleRate) -> Self {
         let frame = rate.samples(FRAME_MS);
         Self { last: Vec::with_capacity(frame), frame, fade: rate.samples(FADE_MS), filled: 0 }
+    }
+
+    /// Reads ahead what [`Self::heard`] needs.
+    pub fn prefetch(&self) {
+        touch_slice(&self.last, self.frame);
     }
 
     /// `audio` was heard: a hole has ended, or none is open.

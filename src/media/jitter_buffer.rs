@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::concealment::Concealment;
 use crate::base::pcm::SampleRate;
+use crate::base::prefetch::{touch, touch_slice};
 
 /// What one `pull` yields.
 const FRAME: Duration = Duration::from_millis(20);
@@ -129,6 +130,16 @@ impl JitterBuffer {
             excess: 0,
             counts: Counts::default(),
         }
+    }
+
+    /// Reads ahead what [`Self::insert`] and [`Self::pull`] need.
+    pub fn prefetch(&self) {
+        touch((self.position, self.newest, self.played, self.excess, self.counts));
+        touch((self.last_pull, self.leftover.len(), self.spare.last().map(Vec::capacity)));
+        if let Some(held) = self.held.front() {
+            touch_slice(&held.payload, held.payload.len());
+        }
+        self.concealment.prefetch();
     }
 
     /// What went wrong so far.

@@ -2,8 +2,6 @@
 //! that ends between messages is a bot that returned, one that ends inside a frame is a bot that was lost.
 
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -78,14 +76,17 @@ pub struct Watched<S> {
     /// How much of [`END_OF_UPGRADE`] has been seen.
     upgrade: usize,
     frames: Frames,
-    at_boundary: Arc<AtomicBool>,
 }
 
 impl<S> Watched<S> {
-    /// Wraps `inner`, whose first bytes are the answer to the upgrade; the flag starts true.
-    pub fn new(inner: S) -> (Self, Arc<AtomicBool>) {
-        let at_boundary = Arc::new(AtomicBool::new(true));
-        (Self { inner, upgrade: 0, frames: Frames::default(), at_boundary: at_boundary.clone() }, at_boundary)
+    /// Wraps `inner`, whose first bytes are the answer to the upgrade.
+    pub fn new(inner: S) -> Self {
+        Self { inner, upgrade: 0, frames: Frames::default() }
+    }
+
+    /// Whether what has come so far ends with a whole message.
+    pub fn at_boundary(&self) -> bool {
+        self.frames.at_boundary()
     }
 
     fn note(&mut self, mut bytes: &[u8]) {
@@ -97,7 +98,6 @@ impl<S> Watched<S> {
             bytes = rest;
         }
         self.frames.feed(bytes);
-        self.at_boundary.store(self.frames.at_boundary(), Ordering::Relaxed);
     }
 }
 

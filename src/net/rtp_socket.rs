@@ -135,7 +135,7 @@ impl Drop for RtpSockets {
 
 /// Reads a call's socket with one system call a packet where one packet a time comes, as it mostly does: the look
 /// whether there is another is taken only when the last look found something else than one, and every few times.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Reader {
     since_look: u8,
     odd: bool,

@@ -3,12 +3,12 @@
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 
-use tokio::sync::mpsc;
+use tokio::sync::oneshot;
 use tracing::{Instrument, Span};
 
 use crate::call::{Dial, StreamInput};
 use crate::net::tls::TlsConnectors;
-use crate::net::websocket::{self, Outgoing};
+use crate::net::websocket::{self, Writer};
 use crate::server::shard::Shard;
 use crate::sip::DialogId;
 
@@ -23,9 +23,17 @@ pub(super) struct Place {
 impl Place {
     fn tell(&self, input: StreamInput<'_>) {
         if let Some(shard) = self.shard.upgrade() {
-            shard.borrow_mut().handle_stream(self.key, self.dialog, self.stream, input);
+            shard.borrow_mut().handle_stream(self, input);
         }
     }
+}
+
+/// The writing end of a stream, as the shard keeps it.
+pub(super) enum Outgoing {
+    /// Its bot is being dialled; dropping this gives that up.
+    Dialling { _given_up: oneshot::Sender<()> },
+    /// Its bot listens.
+    Open(Writer),
 }
 
 /// A dial under way, counted until it is dropped.
@@ -49,19 +57,21 @@ pub(super) async fn carry(
     place: Place,
     dial: Dial,
     tls: TlsConnectors,
-    mut outgoing: mpsc::Receiver<Outgoing>,
+    given_up: oneshot::Receiver<()>,
     span: Span,
     dialling: Dialling,
 ) {
     let dialled = tokio::select! {
         dialled = websocket::dial(&dial, &tls).instrument(span) => dialled,
-        _ = outgoing.recv() => return,
+        _ = given_up => return,
     };
     drop(dialling);
     match dialled {
-        Ok(socket) => {
-            place.tell(StreamInput::Opened);
-            websocket::run(socket, outgoing, |input| place.tell(input)).await;
+        Ok((writer, reader)) => {
+            if let Some(shard) = place.shard.upgrade() {
+                shard.borrow_mut().stream_opened(&place, writer);
+            }
+            reader.run(|input| place.tell(input)).await;
         }
         Err(failure) => place.tell(StreamInput::DialFailed(failure)),
     }

@@ -1,6 +1,7 @@
 //! The caller's audio, cut into chunks of `media_chunk_ms`.
 
 use crate::base::pcm::SampleRate;
+use crate::base::prefetch::touch;
 
 /// One chunk, ready for a media message.
 pub(super) struct Chunk<'a> {
@@ -30,6 +31,11 @@ impl Chunker {
     pub(super) fn new(rate: SampleRate, chunk_ms: u32) -> Self {
         let full = rate.samples(chunk_ms.max(1)) * 2;
         Self { rate, full, pcm: Vec::with_capacity(full), number: 1, position: 0, skipped: 0 }
+    }
+
+    /// Reads ahead what [`Self::fill`] needs.
+    pub(super) fn prefetch(&self) {
+        touch((self.pcm.last().copied(), self.position));
     }
 
     /// Takes samples off the front of `pcm`; true when a chunk is complete, to be sent and then passed by [`Self::advance`].

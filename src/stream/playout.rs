@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::base::pcm::SampleRate;
+use crate::base::prefetch::touch;
 use crate::stream::queue::{Full, Mark, Queue, take_front};
 use crate::stream::settings::{ClearMarks, ClearScope, StreamSettings};
 use crate::stream::threshold::Threshold;
@@ -83,6 +84,12 @@ impl Playout {
             played: 0,
             most: 0,
         }
+    }
+
+    /// Reads ahead what [`Self::pull`] needs.
+    pub(super) fn prefetch(&self) {
+        touch((self.played, self.in_flight, self.due.len(), self.most));
+        self.queue.prefetch();
     }
 
     /// Times the audio ran dry in mid-speech.

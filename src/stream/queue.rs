@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use serde_json::Value;
 
 use crate::base::pcm::SampleRate;
+use crate::base::prefetch::touch_slice;
 use crate::stream::settings::ClearScope;
 
 /// A mark on its way back to the bot.
@@ -47,6 +48,13 @@ impl Queue {
     pub(super) fn new(rate: SampleRate, cap_ms: u32) -> Self {
         let (cap, small) = (rate.samples(cap_ms), rate.samples(20));
         Self { items: VecDeque::new(), head: 0, samples: 0, marks: 0, spare: None, since_mark: 0, cap, small }
+    }
+
+    /// Reads ahead the next 20 ms.
+    pub(super) fn prefetch(&self) {
+        if let Some(Item::Audio(audio)) = self.items.front() {
+            touch_slice(&audio[self.head.min(audio.len())..], self.small);
+        }
     }
 
     /// Samples waiting.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::base::prefetch::touch;
 use crate::stream::base64;
 use crate::stream::chunk::Chunker;
 use crate::stream::dialect::{Outgoing, write};
@@ -108,6 +109,18 @@ impl StreamSession {
             report: StreamReport::default(),
             settings,
         }
+    }
+
+    /// Reads ahead what [`Self::pull`] needs.
+    pub fn prefetch_send(&self) {
+        touch((self.cleared, self.outgoing.len(), self.events.len(), self.sequence));
+        self.playout.prefetch();
+    }
+
+    /// Reads ahead what [`Self::push_audio`] needs.
+    pub fn prefetch_receive(&self) {
+        touch((self.outgoing.len(), self.events.len()));
+        self.chunker.prefetch();
     }
 
     /// The upgrade succeeded: `connected` and `start` go out. Where the stream was stopped meanwhile, only a close does.

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::PACKET_MAX_MS;
 use crate::base::pcm::SampleRate;
+use crate::base::prefetch::touch;
 use crate::media::codec::{Codec, Decoder};
 use crate::media::format::MediaFormat;
 use crate::media::jitter_buffer::{Arrival, JitterBuffer, Player};
@@ -146,6 +147,15 @@ impl Inbound {
             discarded: before.discarded + counts.discarded,
             concealed_ms: before.concealed_ms + self.buffer.concealed_ms(),
         }
+    }
+
+    /// Reads ahead what [`Self::handle`] and [`Self::pull`] need.
+    pub fn prefetch(&self) {
+        touch((self.silent, self.muted_until, self.discarded, self.clock_rate));
+        touch((self.detector.ignored, self.detector.is_open()));
+        touch(self.decoders.0.last().map(|decoding| decoding.payload_type));
+        touch((self.reception.ssrc_changes, self.reception.lost(), self.reception.jitter.ticks()));
+        self.buffer.prefetch();
     }
 
     pub fn kind(&self, packet: &Packet<'_>) -> Kind {

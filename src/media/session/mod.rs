@@ -21,6 +21,7 @@ use super::rtp::rtcp::{Read, Reports};
 use super::rtp::source::{Probe, Source, Verdict};
 use super::telephone_event::Arbiter;
 use crate::base::pcm::SampleRate;
+use crate::base::prefetch::touch;
 use crate::base::random::Random;
 
 /// The longest audio in a packet that is plausible, in milliseconds (SDP-007).
@@ -196,6 +197,26 @@ impl MediaSession {
         self.outbound.packet(now, audio, to.is_some(), out).then_some(to).flatten()
     }
 
+    /// Reads ahead what [`Self::packet`] needs.
+    pub fn prefetch_send(&self) {
+        self.outbound.prefetch();
+        touch((self.events.len(), self.format.as_ref().map(|format| (format.send, format.remote))));
+        touch(self.source.as_ref().map(Source::target));
+    }
+
+    /// Reads ahead what [`Self::handle_rtp`] and [`Self::pull`] need.
+    pub fn prefetch_receive(&self) {
+        touch((self.counts.packets, self.events.len()));
+        touch(self.source.as_ref().map(|source| (source.locked(), source.target())));
+        self.inbound.prefetch();
+    }
+
+    /// Whether packets may go to the peer: a format is agreed and it does not hold us (SDP-011).
+    #[must_use]
+    pub fn may_send(&self) -> bool {
+        self.target().is_some()
+    }
+
     fn target(&self) -> Option<SocketAddr> {
         let may_send = self.format.as_ref().is_some_and(|format| format.send && !format.remote.ip().is_unspecified());
         self.source.as_ref().filter(|_| may_send).map(Source::target).filter(can_be_sent_to)
@@ -256,11 +277,16 @@ impl MediaSession {
         self.source.as_ref().filter(|_| !held_by_address).map(Source::rtcp_target).filter(can_be_sent_to)
     }
 
+    /// When a digit that is under way ends unless more of it comes.
+    #[must_use]
+    pub fn digit_ends(&self) -> Option<Instant> {
+        self.inbound.detector.poll_timeout()
+    }
+
     /// When `handle_timeout` wants to be called: the end of a digit, a missing stream.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let digit = self.inbound.detector.poll_timeout();
-        digit.into_iter().chain(self.supervision.poll_timeout()).min()
+        self.digit_ends().into_iter().chain(self.supervision.poll_timeout()).min()
     }
 
     /// Does what is due.

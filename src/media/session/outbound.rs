@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use crate::base::pcm::SampleRate;
+use crate::base::prefetch::touch;
 use crate::base::random::Random;
 use crate::media::codec::{Codec, Encoder, Pcmu};
 use crate::media::format::MediaFormat;
@@ -91,6 +92,12 @@ impl Outbound {
         self.stream_rate = rate;
         self.resampler = Resampler::new(rate, self.codec.sample_rate());
         self.silent = SETTLED;
+    }
+
+    /// Reads ahead what [`Self::packet`] needs.
+    pub fn prefetch(&self) {
+        touch((self.ssrc, self.sequence, self.packets, self.resampler.is_some()));
+        touch((self.digits.is_idle(), self.samples.first().copied()));
     }
 
     pub fn clock_rate(&self) -> u32 {

@@ -1,0 +1,58 @@
+//! The place of one call on its shard.
+
+use std::time::Instant;
+
+use crate::call::{Call, Scratch};
+use crate::net::rtp_socket::{Reader, RtpSockets};
+use crate::server::carrier::Outgoing;
+
+/// A call and its sockets.
+pub(super) struct Slot {
+    pub call: Call,
+    pub sockets: RtpSockets,
+    /// By number; a call has one at a time, and a second while the first one closes.
+    pub streams: Vec<(u32, Outgoing)>,
+    pub reader: Reader,
+}
+
+impl Slot {
+    pub fn stream(&mut self, number: u32) -> Option<&mut Outgoing> {
+        self.streams.iter_mut().find(|(of, _)| *of == number).map(|(_, stream)| stream)
+    }
+
+    pub fn close_stream(&mut self, number: u32, code: u16) {
+        if let Some(position) = self.streams.iter().position(|(of, _)| *of == number)
+            && let (_, Outgoing::Open(writer)) = self.streams.swap_remove(position)
+        {
+            writer.close(code);
+        }
+    }
+}
+
+/// What a call waits for, apart from the call itself so that a tick touches only the calls that are due.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Due {
+    pub send: Option<Instant>,
+    pub receive: Option<Instant>,
+    pub timer: Option<Instant>,
+    pub rtcp: Option<Instant>,
+    pub settling: bool,
+}
+
+impl Due {
+    /// The earliest; a call that settles is looked at on every tick, so `always` stands for it.
+    pub fn first(&self, always: Instant) -> Option<Instant> {
+        if self.settling {
+            return Some(always);
+        }
+        [self.send, self.receive, self.timer, self.rtcp].into_iter().flatten().min()
+    }
+}
+
+/// What every call of the shard borrows.
+pub(super) struct Buffers {
+    pub scratch: Scratch,
+    pub datagram: Vec<u8>,
+    /// The calls that are due in a tick.
+    pub due: Vec<usize>,
+}
