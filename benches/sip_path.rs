@@ -149,6 +149,7 @@ impl Server {
         let config = EndpointConfig {
             listeners: vec![Listener { bind: address("10.9.9.9:5060"), advertised: address("192.0.2.10:5060") }],
             local_nets: vec!["10.0.0.0/8".parse().expect("a network")],
+            proxies: Default::default(),
             user_agent: Some("Trunkstream".into()),
             t1: Duration::from_millis(500),
             t2: Duration::from_secs(4),

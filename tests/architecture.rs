@@ -63,12 +63,12 @@ const HOMES: &[(&str, &[&str])] = &[
     ("secrecy", &["stream/target.rs", "net/websocket.rs"]),
     ("percent_encoding", &["stream/target.rs", "sip/uri.rs"]),
     ("tracing", &[]),
-    ("tracing_subscriber", &["cli/mod.rs"]),
+    ("tracing_subscriber", &["cli/logging.rs"]),
     ("metrics", &["base/metric.rs"]),
     ("metrics_exporter_prometheus", &["api/"]),
     ("rand", &["base/random.rs"]),
     ("slab", &["server/shard.rs"]),
-    ("anyhow", &["cli/", "server/", "api/"]),
+    ("anyhow", &["cli/", "server/"]),
     ("thiserror", &[]),
 ];
 

@@ -176,6 +176,16 @@ const WRONG: &[(&str, &str, &str)] = &[
         "local_nets = [\"10.0.0.1/8\"]\n[media]",
         "3 sip.local_nets: 10.0.0.1/8 has bits set behind the mask; expected 10.0.0.0/8",
     ),
+    (
+        "[media]",
+        "trusted_proxies = [\"0.0.0.0/0\"]\n[media]",
+        "3 sip.trusted_proxies: 0.0.0.0/0 is everybody, and anybody could name any peer",
+    ),
+    (
+        "[media]",
+        "proxy_peer_header = \"Via\"\n[media]",
+        "3 sip.proxy_peer_header: expected a header name that begins with X-, found \"Via\"",
+    ),
     // tenants
     ("sid = \"acc1\"", "sid = \"a b\"", "9 account.a b.sid: expected 1 to 64 of A-Z a-z 0-9 _ . -"),
     ("sid = \"acc1\"", "", "8 account[1].sid: is missing, for example \"acc1\""),
@@ -283,6 +293,24 @@ fn all_problems_are_told_at_once() {
         .replacen("127.0.0.1:9090", "nowhere", 1);
     let lines: Vec<usize> = load(&text).unwrap_err().iter().map(|problem| problem.place.line).collect();
     assert_eq!(lines, [5, 7, 10, 14, 18]);
+}
+
+#[test]
+fn problems_of_flows_are_told_in_the_same_round_and_each_once() {
+    let text = SHIPPED
+        .replacen("127.0.0.0/8", "127.0.0.0/33", 1)
+        .replacen("start = \"talk\"", "start = \"walk\"", 1)
+        .replacen("ws://", "http://", 1);
+    let found = Config::from_toml_with("t.toml", &text, None, &trunkstream::cli::flow_problems).unwrap_err();
+    let keys: Vec<&str> = found.iter().map(|problem| problem.key.as_str()).collect();
+    assert_eq!(keys, ["trunk.lab.allow", "flow.bot.start", "flow.bot.step.talk.url"], "{found:#?}");
+}
+
+#[test]
+fn the_reference_shows_no_range_that_a_check_refuses() {
+    let text = fresh_reference();
+    assert!(!text.contains("65535"), "a range of the type instead of the setting");
+    assert!(text.contains("1 to 127.\n#cause") && text.contains("300 to 699.\n#sip_code"), "{text}");
 }
 
 #[test]
@@ -409,8 +437,9 @@ fn the_reference_says_nothing_until_uncommented_and_loads_then() {
         .filter(|line| line.starts_with('#') && !line.starts_with("# "))
         .map(|line| format!("{}\n", &line[1..]))
         .collect();
-    let whole = format!("{uncommented}\n[flow.step.talk]\napplet = \"hangup\"\n");
-    let config = load(&whole).unwrap_or_else(|problems| panic!("{problems:#?}\n{whole}"));
+    let flows = &trunkstream::cli::flow_problems;
+    let config = Config::from_toml_with("reference.toml", &uncommented, None, flows);
+    let config = config.unwrap_or_else(|problems| panic!("{problems:#?}\n{uncommented}"));
     assert_eq!((config.accounts.len(), config.trunks.len(), config.numbers.len()), (1, 1, 1));
 }
 

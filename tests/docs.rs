@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use trunkstream::config::Config;
+use trunkstream::server::host::{Finding, Host, Severity, judge};
 
 const DOCUMENTS: &[&str] = &[
     "README.md",
@@ -221,6 +222,22 @@ fn every_configuration_that_is_shown_loads_by_itself_or_laid_over_the_shipped_on
 }
 
 #[test]
+fn no_configuration_that_is_shown_warns_of_its_own_addresses() {
+    let shipped: toml::Table = read("config/trunkstream.toml").parse().expect("TOML");
+    let route = Some(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 10)));
+    let mut wrong = Vec::new();
+    for block in taken_apart(&read("README.md")).0.iter().filter(|block| block.language == "toml") {
+        let shown: toml::Table = block.text.parse().expect("TOML");
+        let whole = if shown.contains_key("flow") { shown } else { laid_over(shipped.clone(), shown) };
+        let config = Config::from_toml("README.md", &whole.to_string(), route).expect("it loads");
+        let findings = judge(&config, &Host::default());
+        let about = |finding: &Finding| finding.severity != Severity::Ok && finding.text.contains("peers outside");
+        wrong.extend(findings.iter().filter(|finding| about(finding)).map(|finding| format!("{finding}\n{whole}")));
+    }
+    assert_none(&wrong);
+}
+
+#[test]
 fn every_configuration_file_loads() {
     let folders = ["config", "sip-fixtures/config"];
     let files = folders.iter().flat_map(|folder| fs::read_dir(root().join(folder)).into_iter().flatten().flatten());
@@ -266,6 +283,19 @@ fn every_path_of_this_repository_that_is_named_exists() {
         }
     }
     assert_none(&wrong);
+}
+
+#[test]
+fn readers_are_sent_to_the_issue_tracker_of_the_package_and_numbers_are_explained() {
+    let manifest: toml::Table = read("Cargo.toml").parse().expect("TOML");
+    let repository = manifest["package"]["repository"].as_str().expect("a URL").to_owned();
+    let contributing = read("CONTRIBUTING.md");
+    for text in [&read("README.md"), &contributing] {
+        assert!(text.contains(&format!("]({repository}/issues)")), "{repository}/issues");
+    }
+    for prefix in ["SIP", "SDP", "RTP", "HDR", "OPS"] {
+        assert!(contributing.contains(&format!("| `{prefix}` |")), "{prefix}");
+    }
 }
 
 #[test]

@@ -7,9 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
-use trunkstream::base::id::AccountSid;
 use trunkstream::base::random::Random;
-use trunkstream::config::{HeaderRules, Listener, MediaNat, PdStrip, RouteOn, SipTimers, Trunk, UuiEncoding};
+use trunkstream::config::{Config, Listener, Trunk};
 use trunkstream::sip::{Endpoint, EndpointConfig, Event, ListenerId, Trunks};
 
 #[derive(Deserialize)]
@@ -70,49 +69,18 @@ fn endpoint() -> Endpoint {
     let config = EndpointConfig {
         listeners: vec![Listener { bind: address, advertised: address }],
         local_nets: Vec::new(),
+        proxies: Default::default(),
         user_agent: None,
         t1: Duration::from_millis(500),
         t2: Duration::from_secs(4),
         t4: Duration::from_secs(5),
         unknown_source_per_minute: 5,
     };
-    Endpoint::new(config, Trunks::new(vec![Arc::new(trunk())]), Random::from_number(7))
+    Endpoint::new(config, Trunks::new(vec![trunk()]), Random::from_number(7))
 }
 
-fn trunk() -> Trunk {
-    let allow = vec!["127.0.0.0/8".parse().expect("a network")];
-    Trunk {
-        name: "lab".to_owned(),
-        accounts: AccountSid::parse("acc1").into_iter().collect(),
-        media_allow: allow.clone(),
-        allow,
-        account_header_optional: false,
-        force_rport: true,
-        nat_contact_fix: false,
-        codecs: None,
-        strict_media_acl: false,
-        media_nat: MediaNat::Auto,
-        trusted: false,
-        deliver_private: false,
-        dtmf_mute: false,
-        hold_audio_pass: false,
-        hold_timeout: None,
-        route_on: RouteOn::Ruri,
-        number_prefixes: Vec::new(),
-        country_code: None,
-        sip_codes: Default::default(),
-        timers: SipTimers::default(),
-        media_dscp: None,
-        headers: HeaderRules {
-            allow: Vec::new(),
-            deny: Vec::new(),
-            value_max_bytes: 45,
-            max_keys: 25,
-            total_max_bytes: 800,
-            header_first: false,
-            uui_default_encoding: UuiEncoding::Auto,
-            pd_strip: PdStrip::Auto,
-            uui_avaya: false,
-        },
-    }
+fn trunk() -> Arc<Trunk> {
+    let text = "[sip]\nlisten = [\"udp:127.0.0.1:5060\"]\n[media]\nlisten_address = \"127.0.0.1\"\n\
+                [[account]]\nsid = \"acc1\"\n[[trunk]]\nname = \"lab\"\naccount = \"acc1\"\nallow = [\"127.0.0.0/8\"]\n";
+    Config::from_toml("t.toml", text, None).expect("a good configuration").trunks[0].clone()
 }

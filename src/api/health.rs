@@ -11,14 +11,9 @@ pub async fn healthz() -> &'static str {
 }
 
 /// 200 when calls are taken, 503 and the reason when not.
-pub async fn readyz(State(state): State<AdminState>) -> (StatusCode, &'static str) {
-    if state.directory.is_draining() {
-        (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
-    } else if state.directory.is_lagging() {
-        (StatusCode::SERVICE_UNAVAILABLE, "the media clock lags\n")
-    } else if !state.directory.has_room() {
-        (StatusCode::SERVICE_UNAVAILABLE, "limits.max_calls is reached\n")
-    } else {
-        (StatusCode::OK, "ready\n")
+pub async fn readyz(State(state): State<AdminState>) -> (StatusCode, String) {
+    match state.directory.closed() {
+        Some(closed) => (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", closed.why().text)),
+        None => (StatusCode::OK, "ready\n".to_owned()),
     }
 }

@@ -4,10 +4,10 @@
 pub mod health;
 pub mod metrics;
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use anyhow::Context;
 use axum::Router;
 use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -31,13 +31,13 @@ pub async fn serve(
     address: SocketAddr,
     metrics: PrometheusHandle,
     directory: Arc<Directory>,
-) -> anyhow::Result<(SocketAddr, JoinHandle<()>)> {
+) -> io::Result<(SocketAddr, JoinHandle<()>)> {
     let routes = Router::new()
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(metrics::metrics))
         .with_state(AdminState { directory, metrics });
-    let listener = TcpListener::bind(address).await.with_context(|| format!("admin.listen {address}"))?;
+    let listener = TcpListener::bind(address).await?;
     let bound = listener.local_addr()?;
     let serving = tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, routes).await {

@@ -68,6 +68,7 @@ metrics_list! {
     STREAM_UNDERRUNS Counter "stream_underruns_total" "Times a bot's audio ran dry in mid-speech.";
     STREAM_QUEUE Histogram "stream_queue_max_milliseconds" "Most bot audio queued in a stream.";
     STREAM_DROPPED Counter "stream_dropped_messages_total" "Messages of bots dropped, by reason.";
+    RESIDENT_MEMORY Gauge "process_resident_memory_bytes" "Memory of the process that is in RAM.";
     HEADERS_OMITTED Counter "header_omitted_total" "Headers that did not become custom parameters, by reason.";
     DTMF Counter "dtmf_digits_total" "Digits received, by source (rtp, info).";
 }
@@ -84,6 +85,15 @@ pub fn describe() {
 }
 
 impl Metric {
+    /// Makes the series of these labels exist, at zero.
+    pub fn register(&self, labels: &[(&'static str, String)]) {
+        match self.kind {
+            Kind::Counter => metrics::counter!(self.name, labels).increment(0),
+            Kind::Gauge => metrics::gauge!(self.name, labels).increment(0.0),
+            Kind::Histogram => drop(metrics::histogram!(self.name, labels)),
+        }
+    }
+
     /// Adds `by` to a counter without labels.
     pub fn add(&self, by: u64) {
         debug_assert_eq!(self.kind, Kind::Counter);

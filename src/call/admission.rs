@@ -47,25 +47,32 @@ pub fn judge(directory: &Arc<Directory>, flows: &Flows, invite: &IncomingInvite)
             TrunkRefusal::TwoValues | TrunkRefusal::Invalid => Failure::AccountInvalid,
             TrunkRefusal::Missing | TrunkRefusal::Unknown(_) => Failure::AccountForbidden,
         };
-        Refused { failure, sip_code: None, why: refusal.to_string() }
+        let names: Vec<&str> = invite.trunk_candidates.iter().map(|trunk| trunk.name.as_str()).collect();
+        Refused { failure, sip_code: None, why: format!("{refusal}; trunk {}", names.join(", ")) }
     })?;
     let refused = |failure: Failure, why: String| Refused { sip_code: failure.own_code(&trunk), failure, why };
     let numbers = spellings(&called(invite, trunk.route_on), &trunk);
     let flow = directory.route_first(&account, &numbers).map_err(|failure| {
-        let number = masked(numbers.first().map_or("", String::as_str));
-        refused(failure, format!("account {account} has no flow for the number {number}, trunk {}", trunk.name))
+        let why = unrouted(&failure, &trunk, &account, numbers.first().map_or("", String::as_str));
+        refused(failure, why)
     })?;
     let missing = || refused(Failure::FlowInvalid, format!("flow {flow} does not exist"));
     let graph = flows.flow(flow).ok_or_else(missing)?;
     let slot = directory.admit().map_err(|failure| {
-        let why = match (directory.is_draining(), directory.is_lagging()) {
-            (true, _) => "the node drains",
-            (false, true) => "the media clock lags: the machine is too slow for its calls",
-            (false, false) => "limits.max_calls is reached",
-        };
+        let why = if let Failure::Overloaded(closed) = &failure { closed.why().text } else { failure.label() };
         refused(failure, why.to_owned())
     })?;
     Ok(Admission { trunk, account, graph, slot })
+}
+
+/// Why a called number leads nowhere, for the log.
+fn unrouted(failure: &Failure, trunk: &Trunk, account: &AccountSid, number: &str) -> String {
+    let (name, place) = (&trunk.name, trunk.route_on.place());
+    match failure {
+        Failure::AccountForbidden => format!("the PBX called for account {account}, which is disabled; trunk {name}"),
+        Failure::NumberIncomplete => format!("the PBX called no number: {place} has no user part; trunk {name}"),
+        _ => format!("the PBX called {}, which no [[number]] of account {account} is; trunk {name}", masked(number)),
+    }
 }
 
 /// How the called number may stand in the configuration: as it came, without the trunk's prefix, and each of them in the
@@ -91,6 +98,17 @@ fn spellings(called: &str, trunk: &Trunk) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::sip::endpoint::testing::trunk;
+
+    #[test]
+    fn hdr_003_the_log_says_which_number_leads_nowhere_masked_and_when_there_is_none() {
+        let (trunk, account) = (trunk("pbx", &["acc1"], "10.0.0.0/8"), AccountSid::parse("acc1").expect("a sid"));
+        let said = |failure, number| unrouted(&failure, &trunk, &account, number);
+        let unknown = said(Failure::NumberUnknown, "08061234567");
+        assert_eq!(unknown, "the PBX called xxxxxxxxx67, which no [[number]] of account acc1 is; trunk pbx");
+        let none = said(Failure::NumberIncomplete, "");
+        assert_eq!(none, "the PBX called no number: the Request-URI has no user part; trunk pbx");
+        assert!(said(Failure::AccountForbidden, "1").contains("account acc1, which is disabled"));
+    }
 
     #[test]
     fn hdr_003_a_number_is_found_without_its_prefix_and_in_both_forms_of_its_country() {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::base::id::AccountSid;
 use crate::base::metric;
-use crate::call::outcome::Failure;
+use crate::call::outcome::{Closed, Failure};
 use crate::config::{Account, Number};
 use crate::sip::uri::normalise_number;
 
@@ -17,6 +17,7 @@ pub struct Directory {
     calls: AtomicUsize,
     draining: AtomicBool,
     lagging: AtomicUsize,
+    short_of_memory: AtomicBool,
     accounts: HashMap<AccountSid, AccountEntry>,
     shards: Vec<AtomicUsize>,
 }
@@ -54,6 +55,7 @@ impl Directory {
             calls: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
             lagging: AtomicUsize::new(0),
+            short_of_memory: AtomicBool::new(false),
             accounts: accounts.collect(),
             shards: (0..shards.max(1)).map(|_| AtomicUsize::new(0)).collect(),
         }
@@ -62,16 +64,16 @@ impl Directory {
     /// Admits one more call to the least loaded shard.
     ///
     /// # Errors
-    /// [`Failure::Overloaded`] while draining or at the node's call limit.
+    /// [`Failure::Overloaded`] while the node is [closed](Directory::closed).
     pub fn admit(self: &Arc<Self>) -> Result<CallSlot, Failure> {
-        if self.is_draining() || self.is_lagging() {
-            return Err(Failure::Overloaded);
+        if let Some(closed) = self.closed() {
+            return Err(Failure::Overloaded(closed));
         }
         let limit = self.max_calls;
         let taken =
             self.calls.fetch_update(Ordering::AcqRel, Ordering::Acquire, |calls| (calls < limit).then_some(calls + 1));
         if taken.is_err() {
-            return Err(Failure::Overloaded);
+            return Err(Failure::Overloaded(Closed::Full));
         }
         let load = |shard: &usize| self.shards[*shard].load(Ordering::Acquire);
         let shard = (0..self.shards.len()).min_by_key(load).unwrap_or(0);
@@ -124,9 +126,14 @@ impl Directory {
         self.calls.load(Ordering::Acquire)
     }
 
-    /// Whether one more call would be admitted.
-    pub fn has_room(&self) -> bool {
-        self.calls() < self.max_calls
+    /// Why no new call is taken; `None` where one more would be admitted.
+    pub fn closed(&self) -> Option<Closed> {
+        Closed::ALL.into_iter().find(|closed| match closed {
+            Closed::Draining => self.draining.load(Ordering::Acquire),
+            Closed::Lagging => self.lagging.load(Ordering::Acquire) > 0,
+            Closed::Memory => self.short_of_memory.load(Ordering::Acquire),
+            Closed::Full => self.calls() >= self.max_calls,
+        })
     }
 
     /// A media thread has begun or ceased to wake too late: while any does, no new call is taken (SIP-096).
@@ -138,19 +145,14 @@ impl Directory {
         }
     }
 
-    /// Whether a media thread wakes too late.
-    pub fn is_lagging(&self) -> bool {
-        self.lagging.load(Ordering::Acquire) > 0
+    /// The process has reached, or has left, `limits.max_memory_mebibytes`: above it no new call is taken (SIP-096).
+    pub fn note_memory(&self, short: bool) {
+        self.short_of_memory.store(short, Ordering::Release);
     }
 
     /// Refuses every new call from now on (OPS-031).
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Release);
-    }
-
-    /// Whether new calls are refused because the node drains.
-    pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Acquire)
     }
 }
 
@@ -206,7 +208,7 @@ mod tests {
         let first = directory.admit().expect("room");
         let second = directory.admit().expect("room");
         assert_ne!(first.shard, second.shard, "calls are spread over the shards");
-        assert_eq!(directory.admit().err(), Some(Failure::Overloaded));
+        assert_eq!(directory.admit().err(), Some(Failure::Overloaded(Closed::Full)));
         drop(first);
         assert!(directory.admit().is_ok());
     }
@@ -237,8 +239,17 @@ mod tests {
     fn sip_096_a_node_whose_media_clock_lags_admits_nothing_until_it_is_in_time_again() {
         let directory = directory(9, 1);
         directory.note_lag(true);
-        assert_eq!(directory.admit().err(), Some(Failure::Overloaded));
+        assert_eq!(directory.admit().err(), Some(Failure::Overloaded(Closed::Lagging)));
         directory.note_lag(false);
+        assert!(directory.admit().is_ok());
+    }
+
+    #[test]
+    fn sip_096_a_node_short_of_memory_admits_nothing_until_it_has_room_again() {
+        let directory = directory(9, 1);
+        directory.note_memory(true);
+        assert_eq!(directory.admit().err(), Some(Failure::Overloaded(Closed::Memory)));
+        directory.note_memory(false);
         assert!(directory.admit().is_ok());
     }
 
@@ -246,6 +257,6 @@ mod tests {
     fn ops_031_a_draining_node_admits_nothing() {
         let directory = directory(9, 1);
         directory.drain();
-        assert_eq!(directory.admit().err(), Some(Failure::Overloaded));
+        assert_eq!(directory.admit().err(), Some(Failure::Overloaded(Closed::Draining)));
     }
 }

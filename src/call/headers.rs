@@ -30,6 +30,10 @@ pub enum Omitted {
 }
 
 impl Omitted {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Duplicate, Self::ValueTooLong, Self::TooMany, Self::ControlCharacter, Self::Denied, Self::UrlWins];
+
     /// One word for metrics.
     #[must_use]
     pub fn label(self) -> &'static str {

@@ -73,7 +73,7 @@ impl Leg {
     ) -> Self {
         let rules = AddressRules {
             signalling: signalling.to_vec(),
-            allow_loopback: invite.source.ip().is_loopback(),
+            allow_loopback: invite.peer.is_loopback(),
             strict: trunk.strict_media_acl.then(|| trunk.media_allow.clone()),
         };
         let local = LocalMedia {

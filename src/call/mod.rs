@@ -13,6 +13,7 @@ pub mod pacing;
 mod packets;
 mod record;
 mod signalling;
+pub mod summary;
 pub mod timeline;
 pub mod user_to_user;
 mod voicebot;
@@ -33,7 +34,7 @@ use crate::call::directory::{CallSlot, Directory};
 use crate::call::leg::Leg;
 use crate::call::outcome::Failure;
 use crate::call::pacing::{Grid, Lateness, Pace};
-use crate::call::timeline::{CallEnd, StreamRecord, Timeline, masked};
+use crate::call::timeline::{CallEnd, OmittedHeader, StreamRecord, Timeline, masked};
 use crate::call::voicebot::Bot;
 use crate::config::Trunk;
 use crate::flow::{Engine, Step, StepKind};
@@ -92,6 +93,7 @@ pub struct Call {
     timers: TimerTable<Timer>,
     timeline: Timeline,
     end: CallEnd,
+    headers_omitted: Vec<OmittedHeader>,
     streams: Vec<StreamRecord>,
     stalled_ms: u64,
     lateness: Lateness,
@@ -147,6 +149,7 @@ impl Call {
             cause: 16,
             timers: TimerTable::default(),
             end: CallEnd::default(),
+            headers_omitted: Vec::new(),
             streams: Vec::new(),
             stalled_ms: 0,
             lateness: Lateness::default(),
@@ -154,15 +157,16 @@ impl Call {
             over: false,
             _slot: slot,
         };
-        call.log_omitted(&mapped.omitted);
+        call.note_omitted(mapped.omitted);
         call.begin(now, &invite);
         call
     }
 
     fn begin(&mut self, now: Instant, invite: &IncomingInvite) {
         let (from_tag, to_tag) = invite.tag_hashes();
+        let behind_proxy = (invite.peer != invite.source.ip()).then(|| tracing::field::display(invite.peer));
         self.span.in_scope(|| {
-            info!(%from_tag, %to_tag, from = %masked(&self.from), to = %masked(&self.to), account = %self.account, flow = %self.flow, source = %invite.source, "call begins");
+            info!(%from_tag, %to_tag, from = %masked(&self.from), to = %masked(&self.to), account = %self.account, flow = %self.flow, source = %invite.source, peer = behind_proxy, "call begins");
         });
         self.timers.set(Timer::AnswerDeadline, now + self.settings.answer_deadline);
         if let Err(failure) = self.leg.take_offer(invite) {

@@ -2,7 +2,37 @@
 //! stream reports. 486 and 603 never appear on their own: they stop route-advance on common gateways (SIP-121).
 
 use crate::config::Trunk;
-use crate::sip::{Reason, Rejection};
+use crate::sip::{Reason, Rejection, Why};
+
+/// Why the node takes no new call; the same words in OPTIONS' log line, `/readyz`, log and metric (OPS-030, SIP-096).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Closed {
+    /// It was told to stop (OPS-031).
+    Draining,
+    /// A media thread wakes too late.
+    Lagging,
+    /// `limits.max_memory_mebibytes` is reached.
+    Memory,
+    /// `limits.max_calls` is reached.
+    Full,
+}
+
+impl Closed {
+    /// All of them, the gravest first.
+    pub const ALL: [Self; 4] = [Self::Draining, Self::Lagging, Self::Memory, Self::Full];
+
+    /// For metric and log.
+    #[must_use]
+    pub const fn why(self) -> Why {
+        let (label, text) = match self {
+            Self::Draining => ("draining", "the node drains"),
+            Self::Lagging => ("lagging", "the media clock lags: the machine is too slow for its calls"),
+            Self::Memory => ("memory", "limits.max_memory_mebibytes is reached"),
+            Self::Full => ("max_calls", "limits.max_calls is reached"),
+        };
+        Why { label, text }
+    }
+}
 
 /// Why a call, or a step of its flow, did not go as wished. One variant per row of the table.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,8 +49,8 @@ pub enum Failure {
     FlowInvalid,
     /// The account's `max_streams` is reached.
     Throttled,
-    /// The node's call limit is reached or it drains.
-    Overloaded,
+    /// The node takes no new call.
+    Overloaded(Closed),
     /// No RTP port is free.
     NoRtpPort,
     /// No common codec, or an offer that cannot be answered: warning code and text (RFC 3261 §20.43).
@@ -60,7 +90,7 @@ impl Failure {
             Self::NumberIncomplete => row(484, 28, 28),
             Self::FlowInvalid | Self::Internal => row(500, 41, 41),
             Self::Throttled | Self::BotBusy => Row { retry_after: true, ..row(480, 42, 42) },
-            Self::Overloaded | Self::NoRtpPort => Row { retry_after: true, ..row(503, 42, 42) },
+            Self::Overloaded(_) | Self::NoRtpPort => Row { retry_after: true, ..row(503, 42, 42) },
             Self::OfferRefused(..) => row(488, 65, 65),
             Self::BotUnreachable => row(502, 38, 38),
             Self::BotTimeout | Self::AnswerTimeout => row(504, 102, 102),
@@ -83,6 +113,7 @@ impl Failure {
                 _ => None,
             },
             headers: Vec::new(),
+            why: None,
         }
     }
 
@@ -108,7 +139,7 @@ impl Failure {
             Self::NumberIncomplete => "number_incomplete",
             Self::FlowInvalid => "flow_invalid",
             Self::Throttled => "throttled",
-            Self::Overloaded => "overloaded",
+            Self::Overloaded(closed) => closed.why().label,
             Self::NoRtpPort => "no_rtp_port",
             Self::OfferRefused(..) => "offer_refused",
             Self::BotUnreachable => "bot_unreachable",
@@ -165,6 +196,9 @@ pub enum DialFailure {
 }
 
 impl DialFailure {
+    /// Every word of [`DialFailure::label`].
+    pub const LABELS: [&'static str; 6] = ["dns", "connect", "tls", "http", "handshake", "timeout"];
+
     /// The row of the failure table.
     #[must_use]
     pub fn failure(&self) -> Failure {
@@ -209,7 +243,7 @@ mod tests {
             (Failure::NumberIncomplete, (484, Some(28), false)),
             (Failure::FlowInvalid, (500, Some(41), false)),
             (Failure::Throttled, (480, Some(42), true)),
-            (Failure::Overloaded, (503, Some(42), true)),
+            (Failure::Overloaded(Closed::Full), (503, Some(42), true)),
             (Failure::NoRtpPort, (503, Some(42), true)),
             (Failure::OfferRefused(305, "no codec"), (488, Some(65), false)),
             (DialFailure::Dns(String::new()).failure(), (502, Some(38), false)),
@@ -254,7 +288,9 @@ mod tests {
 
     #[test]
     fn sip_121_no_failure_answers_busy_or_decline() {
-        for failure in [Failure::Throttled, Failure::BotUnreachable, Failure::Overloaded, Failure::BotTimeout] {
+        for failure in
+            [Failure::Throttled, Failure::BotUnreachable, Failure::Overloaded(Closed::Full), Failure::BotTimeout]
+        {
             assert!(!matches!(failure.rejection(1).code, 486 | 603));
         }
     }

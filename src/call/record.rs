@@ -2,13 +2,16 @@
 
 use std::time::Instant;
 
-use tracing::{debug, warn};
+use tracing::{info, warn};
 
 use crate::base::metric;
 use crate::base::pcm::SampleRate;
-use crate::call::timeline::{CallEnd, CallRecord, masked};
+use crate::call::timeline::{CallEnd, CallRecord, OmittedHeader, masked};
 use crate::call::{Call, Output, headers};
 use crate::media::MediaReport;
+
+/// Names of headers in one record and one log line: an INVITE may have hundreds.
+const HEADERS_ON_RECORD: usize = 50;
 
 impl Call {
     /// The dialog is gone, or the node no longer waits for that: the call is over and on record as it stands.
@@ -50,6 +53,7 @@ impl Call {
             talk_ms: self.timeline.talk_ms(now),
             duration_ms: self.timeline.after_invite_ms(self.timeline.ended.or(Some(now))).unwrap_or(0),
             end: self.end.clone(),
+            headers_omitted: self.headers_omitted.clone(),
             streams: self.streams.clone(),
             media: self.media.report(now),
             stalled_ms: self.stalled_ms,
@@ -71,13 +75,23 @@ impl Call {
         export_media(&record.media);
     }
 
-    pub(super) fn log_omitted(&self, omitted: &[(String, headers::Omitted)]) {
+    /// Headers that do not reach the bot, by name: what the trunk's `header_deny` takes out in one line, every other with a
+    /// warning of its own (HDR-014, HDR-015).
+    pub(super) fn note_omitted(&mut self, omitted: Vec<(String, headers::Omitted)>) {
+        let mut denied = Vec::new();
         for (header, why) in omitted {
             metric::HEADERS_OMITTED.add_with(1, &[("reason", why.label().to_owned())]);
-            self.span.in_scope(|| match why {
-                headers::Omitted::Denied => debug!(%header, why = why.label(), "header is not passed to the bot"),
-                _ => warn!(%header, why = why.label(), "header is not passed to the bot"),
-            });
+            match why {
+                headers::Omitted::Denied => denied.push(header.clone()),
+                _ => self.span.in_scope(|| warn!(header, why = why.label(), "header is not passed to the bot")),
+            }
+            if self.headers_omitted.len() < HEADERS_ON_RECORD {
+                self.headers_omitted.push(OmittedHeader { header, why: why.label() });
+            }
+        }
+        if !denied.is_empty() {
+            let headers = denied[..denied.len().min(HEADERS_ON_RECORD)].join(", ");
+            self.span.in_scope(|| info!(headers, "headers not passed to the bot: header_deny lists them"));
         }
     }
 

@@ -54,6 +54,8 @@ pub struct CallRecord {
     pub duration_ms: u64,
     /// How it ended.
     pub end: CallEnd,
+    /// Headers of the INVITE that did not reach the bot, 50 at most.
+    pub headers_omitted: Vec<OmittedHeader>,
     /// One entry a stream, in order.
     pub streams: Vec<StreamRecord>,
     /// Figures of the audio path.
@@ -78,6 +80,15 @@ pub struct CallEnd {
     /// Every `Reason` sent or received, as on the wire, other protocols than Q.850 included (SIP-110).
     pub reasons: Vec<String>,
     /// One word: `flow_ended`, `caller_hangup`, `cancelled`, `rtp_timeout`, `ack_timeout`, …
+    pub why: &'static str,
+}
+
+/// A header that did not become a custom parameter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OmittedHeader {
+    /// Its name as received; never its value.
+    pub header: String,
+    /// `denied`, `value_too_long`, `duplicate`, …
     pub why: &'static str,
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::config::{Config, Problem};
+use crate::config::{Config, FlowCheck, Problem};
 use crate::server::host::{self, Finding, Severity};
 
 /// The exit code for a file that cannot be used.
@@ -13,7 +13,7 @@ const BAD_FILE: u8 = 2;
 /// Checks a file and prints the outcome; `check_flows` judges the flows' graphs. Exit code 0 when calls can be taken
 /// (there may be warnings), 1 when the host stands in the way, 2 when the file is wrong.
 #[must_use]
-pub fn run(file: &Path, check_flows: &dyn Fn(&Config) -> Vec<Problem>) -> ExitCode {
+pub fn run(file: &Path, check_flows: FlowCheck<'_>) -> ExitCode {
     let config = match load(file, check_flows) {
         Ok(config) => config,
         Err(error) => {
@@ -31,14 +31,10 @@ pub fn run(file: &Path, check_flows: &dyn Fn(&Config) -> Vec<Problem>) -> ExitCo
 ///
 /// # Errors
 /// The text to print: one line per problem, `file:line: key: what was expected`.
-pub fn load(file: &Path, check_flows: &dyn Fn(&Config) -> Vec<Problem>) -> Result<Config, String> {
+pub fn load(file: &Path, check_flows: FlowCheck<'_>) -> Result<Config, String> {
     let name = file.display().to_string();
     let text = std::fs::read_to_string(file).map_err(|error| format!("{name}: cannot be read: {error}\n"))?;
-    let config = Config::from_toml(&name, &text, host::route_source()).map_err(|problems| lines(&problems))?;
-    match check_flows(&config) {
-        none if none.is_empty() => Ok(config),
-        problems => Err(lines(&problems)),
-    }
+    Config::from_toml_with(&name, &text, host::route_source(), check_flows).map_err(|problems| lines(&problems))
 }
 
 fn lines(problems: &[Problem]) -> String {
@@ -117,8 +113,8 @@ mod tests {
     fn a_file_that_is_not_there_and_a_bad_flow_are_told() {
         let missing = load(Path::new("/nowhere/x.toml"), &|_| Vec::new()).unwrap_err();
         assert!(missing.starts_with("/nowhere/x.toml: cannot be read"));
-        let flow = |config: &Config| {
-            let place = config.flows[0].steps[0].place.clone();
+        let flow = |flows: &[crate::config::Flow]| {
+            let place = flows[0].steps[0].place.clone();
             vec![Problem { place, key: "flow.bot.step.talk".into(), message: "never".into() }]
         };
         let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/trunkstream.toml");

@@ -74,7 +74,7 @@ pub struct DemoArgs {
 /// A socket that cannot be opened, a file that cannot be written.
 pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     if args.verbose {
-        super::start_logging(LogFormat::Text, "info");
+        super::logging::start(LogFormat::Text, "info");
     }
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().context("no runtime")?;

@@ -7,6 +7,7 @@ pub mod bot;
 pub mod call;
 pub mod check;
 pub mod demo;
+mod logging;
 pub mod serve;
 
 use std::path::PathBuf;
@@ -14,7 +15,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{Config, LogFormat, Problem};
+use crate::config::{self, Config, Problem};
 use crate::flow::Flows;
 
 /// SIP-to-WebSocket media bridge: a PBX trunks a call to it, the caller talks to an AgentStream voicebot.
@@ -58,7 +59,7 @@ enum Command {
 pub fn run() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Serve { config } => serve::run(&config),
-        Command::Check { config } => Ok(check::run(&config, &|config| flows(config).err().unwrap_or_default())),
+        Command::Check { config } => Ok(check::run(&config, &flow_problems)),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Call(arguments) => call::run(arguments),
         Command::Bot(arguments) => bot::run(arguments),
@@ -74,7 +75,7 @@ pub fn run() -> ExitCode {
 /// # Errors
 /// Every problem found.
 pub fn load(file: &std::path::Path) -> Result<(Config, Flows), String> {
-    let config = check::load(file, &|config| flows(config).err().unwrap_or_default())?;
+    let config = check::load(file, &flow_problems)?;
     let flows =
         flows(&config).map_err(|problems| problems.iter().map(|problem| format!("{problem}\n")).collect::<String>())?;
     Ok((config, flows))
@@ -85,30 +86,17 @@ pub fn load(file: &std::path::Path) -> Result<(Config, Flows), String> {
 /// # Errors
 /// Every problem found.
 pub fn flows(config: &Config) -> Result<Flows, Vec<Problem>> {
-    crate::flow::graph::check(&config.flows, &|url| {
+    checked(&config.flows)
+}
+
+/// Every problem of flows as written.
+#[must_use]
+pub fn flow_problems(flows: &[config::Flow]) -> Vec<Problem> {
+    checked(flows).err().unwrap_or_default()
+}
+
+fn checked(flows: &[config::Flow]) -> Result<Flows, Vec<Problem>> {
+    crate::flow::graph::check(flows, &|url| {
         crate::stream::StreamUrl::parse(url).map(drop).map_err(|error| error.to_string())
     })
-}
-
-/// Below info the WebSocket library writes what it sends as it stands: Authorization, numbers, headers. No filter turns
-/// that on.
-fn is_discreet(metadata: &tracing::Metadata<'_>) -> bool {
-    let talkative = ["tungstenite", "tokio_tungstenite"].iter().any(|library| metadata.target().starts_with(library));
-    !talkative || *metadata.level() <= tracing::Level::INFO
-}
-
-/// Starts logging to standard error.
-fn start_logging(format: LogFormat, filter: &str) {
-    use tracing_subscriber::layer::{Layer, SubscriberExt};
-    use tracing_subscriber::util::SubscriberInitExt;
-    use tracing_subscriber::{EnvFilter, filter::filter_fn};
-    let filter = EnvFilter::try_from_env("TRUNKSTREAM_LOG").unwrap_or_else(|_| EnvFilter::new(filter));
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
-    let lines = match format {
-        LogFormat::Text => lines.boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
-    };
-    let _ = tracing_subscriber::registry().with(filter).with(lines.with_filter(filter_fn(is_discreet))).try_init();
 }

@@ -22,7 +22,7 @@ pub fn run(file: &Path) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(2));
         }
     };
-    super::start_logging(config.log.format, &config.log.filter);
+    super::logging::start(config.log.format, &config.log.filter);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime")?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;

@@ -20,6 +20,9 @@ mod value;
 pub use resolve::PORTS_PER_CALL;
 pub use value::{FAILURES, is_private, normalise_number};
 
+/// Judges flows as written: every problem with their graphs and their applets' settings.
+pub type FlowCheck<'a> = &'a dyn Fn(&[Flow]) -> Vec<Problem>;
+
 /// The whole configuration, checked.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -53,8 +56,23 @@ impl Config {
     /// # Errors
     /// Every problem found, in the order of the file.
     pub fn from_toml(file: &str, text: &str, route_source: Option<IpAddr>) -> Result<Self, Vec<Problem>> {
+        Self::from_toml_with(file, text, route_source, &|_| Vec::new())
+    }
+
+    /// The same, with `flows` judging the flows that could be read, so that an operator sees everything in one round.
+    ///
+    /// # Errors
+    /// Every problem found, those of `flows` included, in the order of the file.
+    pub fn from_toml_with(
+        file: &str,
+        text: &str,
+        route_source: Option<IpAddr>,
+        flows: FlowCheck<'_>,
+    ) -> Result<Self, Vec<Problem>> {
         let mut report = report::Report::new(file, text);
         let config = shape::read(text, &mut report).map(|raw| resolve::resolve(&raw, route_source, &mut report));
+        let of_flows = config.as_ref().map_or_else(Vec::new, |config| flows(&config.flows));
+        of_flows.into_iter().for_each(|problem| report.found(problem));
         report.finish()?;
         Ok(config.expect("a text that could not be read has a problem"))
     }
@@ -76,6 +94,8 @@ pub struct Sip {
     pub listeners: Vec<Listener>,
     /// Peers in these networks see the bind address, all others the advertised one (OPS-001).
     pub local_nets: Vec<IpNet>,
+    /// Who may name the peer in its stead (SIP-092).
+    pub proxies: Proxies,
     /// `Server` and `User-Agent`; `None` hides them (SIP-023).
     pub user_agent: Option<String>,
     /// RFC 3261 T1, at least 200 ms.
@@ -90,6 +110,24 @@ pub struct Sip {
     pub unknown_source_per_minute: u32,
     /// DSCP of signalling, 0 to 63 (RTP-034).
     pub dscp: u8,
+}
+
+/// Proxies that stand before us and say who calls (SIP-092).
+#[derive(Debug, Clone, Default)]
+pub struct Proxies {
+    /// Their addresses.
+    pub networks: Vec<IpNet>,
+    /// The header in which they name the peer.
+    pub peer_header: String,
+}
+
+impl Proxies {
+    /// Whether `source` is one.
+    #[must_use]
+    pub fn have(&self, source: IpAddr) -> bool {
+        let source = source.to_canonical();
+        self.networks.iter().any(|network| network.contains(&source))
+    }
 }
 
 /// `[media]`
@@ -132,6 +170,8 @@ pub struct Limits {
     pub max_calls: usize,
     /// New calls a second on this node; above: 503. 0 is any number (SIP-096).
     pub max_calls_per_second: u32,
+    /// Bytes of the process in RAM; above: 503. `None` is any amount (SIP-096).
+    pub max_memory: Option<u64>,
     /// How long live calls may go on after SIGTERM (OPS-031).
     pub drain_timeout: Duration,
 }
@@ -243,6 +283,18 @@ pub enum RouteOn {
     To,
     /// The last Diversion, else the Request-URI.
     Diversion,
+}
+
+impl RouteOn {
+    /// Its name, for people.
+    #[must_use]
+    pub const fn place(self) -> &'static str {
+        match self {
+            Self::Ruri => "the Request-URI",
+            Self::To => "To",
+            Self::Diversion => "Diversion",
+        }
+    }
 }
 
 /// When media may come from an address other than the SDP's (RTP-011).

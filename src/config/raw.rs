@@ -48,6 +48,14 @@ pub(super) struct Sip {
     pub allow_private: bool,
     /// Peers in these networks (VPN, VPC peering, this machine) are shown the address listened on, not the advertised one.
     pub local_nets: Vec<String>,
+    /// Networks or addresses of proxies of yours that stand before the bridge (Kamailio, OpenSIPS). What they send is judged
+    /// by the address in `proxy_peer_header`: that is matched against `allow` of the trunks. A proxy must set the header
+    /// itself, in place of what came to it. Without the header the proxy is the peer; its OPTIONS are always answered.
+    #[schemars(example = ["10.0.0.4"])]
+    pub trusted_proxies: Vec<String>,
+    /// The header in which a trusted proxy names the address it has the request from, "ADDRESS" or "ADDRESS:PORT". It never
+    /// reaches the bot, whoever sent it.
+    pub proxy_peer_header: String,
     /// `Server` and `User-Agent` header; "" hides them. Default: trunkstream/VERSION.
     #[schemars(example = &"trunkstream")]
     pub user_agent: Option<String>,
@@ -78,6 +86,8 @@ impl Default for Sip {
             advertised_address: None,
             allow_private: false,
             local_nets: vec!["127.0.0.0/8".into(), "::1/128".into()],
+            trusted_proxies: Vec::new(),
+            proxy_peer_header: "X-Real-Peer".into(),
             user_agent: None,
             t1_milliseconds: 500,
             t2_milliseconds: 4000,
@@ -159,11 +169,14 @@ pub(super) struct Limits {
     /// New calls a second on this node, with bursts of as many; one more gets 503. 0 is any number.
     #[schemars(range(min = 0, max = 100_000))]
     pub max_calls_per_second: u32,
+    /// Memory of the process in RAM; while it has more, new calls get 503 and live ones go on. 0 is any amount.
+    #[schemars(range(min = 0, max = 1_048_576))]
+    pub max_memory_mebibytes: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_calls: None, max_calls_per_second: 0, drain_timeout_seconds: 600 }
+        Self { max_calls: None, max_calls_per_second: 0, max_memory_mebibytes: 0, drain_timeout_seconds: 600 }
     }
 }
 
@@ -239,7 +252,7 @@ pub(super) struct Flow {
     #[schemars(example = &"bot", extend("x-required" = true))]
     pub id: String,
     /// The step a call begins with.
-    #[schemars(example = &"talk", extend("x-required" = true))]
+    #[schemars(example = &"voicebot", extend("x-required" = true))]
     pub start: String,
     /// Its steps by name; each names its applet, and the applet knows the other keys.
     #[schemars(with = "BTreeMap<String, BTreeMap<String, serde_json::Value>>")]

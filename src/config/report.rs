@@ -79,6 +79,13 @@ impl Report {
         self.push(key, line, key.to_owned(), message.into());
     }
 
+    /// Adds a problem that was found elsewhere, unless one is known with the same key.
+    pub fn found(&mut self, problem: Problem) {
+        if self.problems.iter().all(|(_, known)| known.key != problem.key) {
+            self.problems.push((problem.key.clone(), problem));
+        }
+    }
+
     fn push(&mut self, path: &str, line: usize, key: String, message: String) {
         let place = Place { file: self.file.clone(), line };
         self.problems.push((path.to_owned(), Problem { place, key, message }));

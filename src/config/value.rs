@@ -158,6 +158,24 @@ pub(super) fn header_pattern(text: &str) -> Result<String, String> {
     if fits { Ok(text.to_owned()) } else { Err(format!("expected a header name, `*` for any text, found \"{text}\"")) }
 }
 
+/// The name of an extension header.
+pub(super) fn extension_header(text: &str) -> Result<String, String> {
+    let fits = text.len() > 2 && text[..2].eq_ignore_ascii_case("X-") && !text.contains('*');
+    let name = header_pattern(text).ok().filter(|_| fits);
+    name.ok_or_else(|| format!("expected a header name that begins with X-, found \"{text}\""))
+}
+
+/// Networks whose word counts: not everybody's.
+pub(super) fn trusted_network(text: &str) -> Result<IpNet, String> {
+    let network = network(text)?;
+    if network.prefix_len() == 0 {
+        return Err(format!(
+            "{text} is everybody, and anybody could name any peer; expected the addresses of your proxies"
+        ));
+    }
+    Ok(network)
+}
+
 /// A codec by its registered name, in any case.
 pub(super) fn codec(text: &str) -> Result<String, String> {
     let known = CODECS.into_iter().find(|known| known.eq_ignore_ascii_case(text));

@@ -11,10 +11,9 @@ pub const RECEIVE_BUFFER: usize = 4 * 1024 * 1024;
 /// Binds a SIP socket with signalling DSCP.
 ///
 /// # Errors
-/// The system's error with the address in its text.
+/// The system's.
 pub fn bind(address: SocketAddr, dscp: u8) -> io::Result<std::net::UdpSocket> {
-    let (socket, granted) = super::udp(address, dscp, RECEIVE_BUFFER)
-        .map_err(|error| io::Error::new(error.kind(), format!("cannot take SIP at udp:{address}: {error}")))?;
+    let (socket, granted) = super::udp(address, dscp, RECEIVE_BUFFER)?;
     if granted < RECEIVE_BUFFER {
         warn!(%address, granted, wanted = RECEIVE_BUFFER, "small SIP receive buffer: raise net.core.rmem_max");
     }

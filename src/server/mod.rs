@@ -1,10 +1,13 @@
 //! The stage: starts the shards, the SIP task and the admin listener, and drains them.
 #![allow(clippy::disallowed_methods)] // clocks and threads start here
 
+mod bind;
 mod carrier;
 pub mod clock;
 pub mod host;
+mod memory;
 pub mod records;
+mod series;
 pub mod shard;
 pub mod sip_task;
 
@@ -28,6 +31,8 @@ use crate::flow::{Flows, StepKind};
 use crate::net::rtp_socket::RtpPorts;
 use crate::net::sip_udp;
 use crate::net::tls::TlsConnectors;
+use crate::server::bind::Transport;
+use crate::server::memory::MemoryWatch;
 use crate::server::records::RecordWriter;
 use crate::server::shard::{ShardInput, Surroundings};
 use crate::server::sip_task::SipTask;
@@ -59,6 +64,7 @@ impl Bridge {
     /// An address that cannot be bound or a certificate that cannot be read, by name.
     pub async fn start(config: Config, flows: Flows) -> anyhow::Result<Self> {
         let metrics = api::metrics::recorder();
+        series::register(&config);
         let mut random = Random::from_system().context("no randomness from the system")?;
         let shard_count = shard_count(config.media.shards);
         let directory =
@@ -66,7 +72,7 @@ impl Bridge {
         let sockets = bind_sip(&config)?;
         let sip_addresses = sockets.iter().map(|socket| socket.local_addr()).collect::<io::Result<Vec<_>>>()?;
         let (commands, command_inputs) = mpsc::unbounded_channel();
-        let (records, record_writer) = RecordWriter::start(config.log.call_records.clone()).await?;
+        let (records, record_writer) = RecordWriter::start(&config.log).await?;
         let around = Surroundings {
             ports: rtp_ports(&config, random.fork()),
             advertised: config.media.advertised_address,
@@ -89,11 +95,14 @@ impl Bridge {
             directory: directory.clone(),
             flows,
             random,
+            memory: MemoryWatch::new(config.limits.max_memory),
         };
         let mut tasks = vec![tokio::spawn(task.run())];
         let admin_address = match config.admin {
             Some(address) => {
-                let (address, serving) = api::serve(address, metrics, directory.clone()).await?;
+                let (address, serving) = api::serve(address, metrics, directory.clone())
+                    .await
+                    .map_err(|error| bind::explained("admin.listen", address, Transport::Tcp, &error))?;
                 tasks.push(serving);
                 Some(address)
             }
@@ -175,8 +184,11 @@ fn shard_count(configured: usize) -> usize {
 }
 
 fn bind_sip(config: &Config) -> anyhow::Result<Vec<Arc<UdpSocket>>> {
-    let bind =
-        |address| -> anyhow::Result<_> { Ok(Arc::new(UdpSocket::from_std(sip_udp::bind(address, config.sip.dscp)?)?)) };
+    let bind = |address| -> anyhow::Result<_> {
+        let socket = sip_udp::bind(address, config.sip.dscp)
+            .map_err(|error| bind::explained("sip.listen", address, Transport::Udp, &error))?;
+        Ok(Arc::new(UdpSocket::from_std(socket)?))
+    };
     config.sip.listeners.iter().map(|listener| bind(listener.bind)).collect()
 }
 

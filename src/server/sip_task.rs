@@ -15,7 +15,9 @@ use crate::base::random::Random;
 use crate::call::SipCommand;
 use crate::call::admission::{self, Admission, Refused};
 use crate::call::directory::Directory;
+use crate::call::timeline::masked;
 use crate::flow::Flows;
+use crate::server::memory::{self, MemoryWatch};
 use crate::server::shard::{Admitted, ShardInput};
 use crate::sip::{Availability, DialogId, Endpoint, Event, IncomingInvite, ListenerId, Transmit};
 
@@ -40,6 +42,8 @@ pub struct SipTask {
     pub flows: Flows,
     /// For Retry-After.
     pub random: Random,
+    /// Whether the process has grown too large for new calls.
+    pub memory: MemoryWatch,
 }
 
 struct Datagram {
@@ -56,6 +60,7 @@ impl SipTask {
             tokio::spawn(read(socket.clone(), ListenerId(index), sender.clone()));
         }
         let mut owners: HashMap<DialogId, usize> = HashMap::new();
+        self.look_at_memory();
         let mut export_at = Instant::now() + EXPORT_EVERY;
         loop {
             let wake = self.endpoint.poll_timeout().map_or(export_at, |timeout| timeout.min(export_at));
@@ -80,10 +85,8 @@ impl SipTask {
     }
 
     fn note_availability(&mut self) {
-        let directory = &self.directory;
-        let available = !directory.is_draining() && !directory.is_lagging() && directory.has_room();
-        let availability = if available { Availability::Available } else { Availability::Unavailable };
-        self.endpoint.set_availability(availability);
+        let closed = self.directory.closed().map(|closed| Availability::Unavailable(closed.why()));
+        self.endpoint.set_availability(closed.unwrap_or(Availability::Available));
     }
 
     fn command(&mut self, dialog: DialogId, command: SipCommand) {
@@ -133,6 +136,7 @@ impl SipTask {
 
     fn admit(&mut self, dialog: DialogId, invite: Box<IncomingInvite>, owners: &mut HashMap<DialogId, usize>) {
         let (call_id, source) = (invite.call_id.clone(), invite.source);
+        let to = masked(&invite.request_uri.number());
         match admission::judge(&self.directory, &self.flows, &invite) {
             Ok(Admission { trunk, account, graph, slot }) => {
                 let shard = slot.shard;
@@ -145,13 +149,24 @@ impl SipTask {
                 rejection.code = sip_code.unwrap_or(rejection.code);
                 let labels = [("reason", failure.label().to_owned()), ("code", rejection.code.to_string())];
                 metric::CALLS_REFUSED.add_with(1, &labels);
-                warn!(%call_id, %source, code = rejection.code, reason = failure.label(), why, "call refused");
+                warn!(%call_id, %source, to, code = rejection.code, reason = failure.label(), why, "call refused");
                 self.endpoint.reject(Instant::now(), dialog, rejection);
             }
         }
     }
 
+    fn look_at_memory(&mut self) {
+        let Some(resident) = memory::resident() else { return };
+        metric::RESIDENT_MEMORY.set(resident as f64);
+        if let Some(short) = self.memory.note(resident) {
+            self.directory.note_memory(short);
+            let [resident_mib, limit_mib] = [Some(resident), self.memory.limit()].map(|bytes| bytes.map(|b| b >> 20));
+            warn!(short, resident_mib, limit_mib, "memory: new calls are refused while it is short");
+        }
+    }
+
     fn export(&mut self) {
+        self.look_at_memory();
         for count in self.endpoint.take_counters() {
             count.metric.add_with(count.by, &count.labels);
         }

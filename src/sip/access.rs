@@ -103,7 +103,7 @@ impl Strangers {
     pub fn answer(&mut self, now: Instant, arrival: Arrival, datagram: &[u8]) -> Option<(Response, Path)> {
         let first = wire::first_word(datagram);
         let silent = [&b"OPTIONS"[..], b"ACK"].contains(&first) || first.starts_with(b"SIP/");
-        if silent || !self.admit(now, arrival.source.ip()) {
+        if silent || !self.admit(now, arrival.peer) {
             return None;
         }
         let parsed = wire::parse(datagram).ok()?;

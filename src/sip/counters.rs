@@ -82,8 +82,8 @@ impl Counters {
     }
 
     /// A new INVITE was refused before anybody else saw it.
-    pub(super) fn refused(&mut self, code: u16) {
-        self.add(What::Refused, &code.to_string());
+    pub(super) fn refused(&mut self, code: u16, reason: &str) {
+        self.add(What::Refused, &format!("{code} {reason}"));
     }
 
     /// A request of ours was over 1300 bytes (SIP-002).
@@ -101,10 +101,11 @@ impl Counters {
             .into_iter()
             .map(|((what, label), by)| {
                 let (metric, name) = what.metric();
-                let mut labels = if name.is_empty() { Vec::new() } else { vec![(name, label)] };
-                if what == What::Refused {
-                    labels.push(("reason", "sip".to_owned()));
-                }
+                let labels = match (name, label.split_once(' ')) {
+                    ("", _) => Vec::new(),
+                    ("code", Some((code, reason))) => vec![("reason", reason.to_owned()), ("code", code.to_owned())],
+                    (name, _) => vec![(name, label)],
+                };
                 Count { metric, labels, by }
             })
             .collect()

@@ -37,6 +37,15 @@ pub struct OutgoingInvite {
     pub sdp: Option<Vec<u8>>,
 }
 
+/// Why we refuse, for our own log and metrics; the peer is not told (SIP-095).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Why {
+    /// One word, for the metric.
+    pub label: &'static str,
+    /// What stands in the way, for the log.
+    pub text: &'static str,
+}
+
 /// A final refusal; its phrase is the standard one (SIP-095).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rejection {
@@ -50,6 +59,8 @@ pub struct Rejection {
     pub warning: Option<(u16, String)>,
     /// Further header lines.
     pub headers: Vec<(&'static str, String)>,
+    /// For us; `None` where the code says it all.
+    pub why: Option<Why>,
 }
 
 impl Rejection {
@@ -83,6 +94,8 @@ pub enum InfoAnswer {
 pub struct IncomingInvite {
     /// Source of the packet.
     pub source: SocketAddr,
+    /// Who calls: the source, or whom a trusted proxy names (SIP-092).
+    pub peer: IpAddr,
     /// The socket it came in on.
     pub listener: ListenerId,
     /// Call-ID.
@@ -101,9 +114,9 @@ pub struct IncomingInvite {
     pub body: InviteBody,
     /// The signalling address shown to this peer.
     pub our_address: IpAddr,
-    /// Whether the source is in `local_nets`.
+    /// Whether the peer is in `local_nets`.
     pub peer_is_local: bool,
-    /// Every trunk whose `allow` has the source, in configuration order.
+    /// Every trunk whose `allow` has the peer, in configuration order.
     pub trunk_candidates: Vec<Arc<Trunk>>,
 }
 

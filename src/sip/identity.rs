@@ -85,6 +85,7 @@ mod tests {
         }
         IncomingInvite {
             source: ([192, 0, 2, 1], 5060).into(),
+            peer: [192, 0, 2, 1].into(),
             listener: ListenerId(0),
             call_id: "c".into(),
             request_uri: Uri::parse("sip:1000@h").expect("valid"),

@@ -1,6 +1,6 @@
 //! A request whose mandatory headers have been read (SIP-009, SIP-010, SIP-011), and the answers to those that cannot be.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::ListenerId;
 use super::message::{CSeq, Headers, Method, Request, Response};
@@ -16,6 +16,8 @@ pub struct Arrival {
     pub listener: ListenerId,
     /// Its source.
     pub source: SocketAddr,
+    /// Who sent it: the source, or whom a trusted proxy names (SIP-092).
+    pub peer: IpAddr,
     /// A missing `rport` counts as present (SIP-021).
     pub force_rport: bool,
 }

@@ -194,6 +194,13 @@ impl Headers {
         self.0.extend(other.values(name).map(|value| (name.to_owned(), value.clone())));
     }
 
+    /// Takes out every line named `name`; their values.
+    pub fn take(&mut self, name: &str) -> Vec<Value> {
+        let name = long_name(name);
+        let taken = self.0.extract_if(.., |(own, _)| long_name(own).eq_ignore_ascii_case(name));
+        taken.map(|(_, value)| value).collect()
+    }
+
     /// Replaces the value of the first line named `name`.
     pub fn replace_first(&mut self, name: &str, value: impl Into<Value>) {
         let name = long_name(name);

@@ -14,6 +14,8 @@ pub mod identity;
 mod incoming;
 mod invite;
 pub mod message;
+mod outline;
+mod proxy;
 pub mod reason;
 mod syntax;
 mod transaction;
@@ -23,7 +25,7 @@ pub mod via;
 pub mod wire;
 
 pub use endpoint::{Availability, Counts, Endpoint, EndpointConfig};
-pub use event::{Event, IncomingInvite, InfoAnswer, InviteBody, OutgoingInvite, Rejection, Transmit};
+pub use event::{Event, IncomingInvite, InfoAnswer, InviteBody, OutgoingInvite, Rejection, Transmit, Why};
 pub use identity::{Caller, called, caller};
 pub use message::Headers;
 pub use reason::{Reason, ReasonProtocol};

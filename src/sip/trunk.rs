@@ -44,16 +44,16 @@ impl Trunks {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TrunkRefusal {
     /// No account header, and no candidate takes its only account without one: 403.
-    #[error("the caller named no account")]
+    #[error("the PBX sent no X-Exotel-AccountSid, and its trunk does not make that optional")]
     Missing,
     /// An account that no candidate may call for: 403.
-    #[error("the caller named account {0}, which is not on its trunk")]
+    #[error("the PBX named account {0} in X-Exotel-AccountSid, for which its trunk may not call")]
     Unknown(AccountSid),
     /// Two different values: 400.
-    #[error("the caller named two accounts")]
+    #[error("the PBX sent two different X-Exotel-AccountSid")]
     TwoValues,
     /// A value that no account can have: 400.
-    #[error("the caller's account header is not an account sid")]
+    #[error("the PBX sent an X-Exotel-AccountSid that no account can have")]
     Invalid,
 }
 

@@ -31,6 +31,9 @@ macro_rules! oddities {
             $($(#[$doc])* $id,)*
         }
 
+        /// Every word that `stream_tolerated_total{what}` may have.
+        pub const ODDITIES: &[&str] = &[$($word),*];
+
         impl Oddity {
             /// The word in logs, metrics and the call record.
             pub(super) fn word(self) -> &'static str {

@@ -19,6 +19,7 @@ mod threshold;
 
 pub use dialect::{DialectSettings, NumberStyle};
 pub use ending::{DisconnectedBy, SocketEnd, Status, StreamEnd};
+pub use incoming::ODDITIES;
 pub use playout::Pulled;
 pub use report::StreamReport;
 pub use session::{StopReason, StreamEvent, StreamSession};

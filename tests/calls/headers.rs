@@ -47,6 +47,21 @@ fn hdr_010_x_headers_become_custom_parameters_as_spelled_and_reserved_ones_do_no
 }
 
 #[test]
+fn hdr_014_and_015_the_record_names_headers_that_did_not_reach_the_bot_and_why_without_values() {
+    let mut world = World::new(&Scene::default());
+    let plan = world.pbx.plan().header("X-Genesys-Id", "77").header("X-Long", &"9".repeat(46)).header("X-A", "1");
+    let phone = world.call_with(plan);
+    world.hang_up(phone);
+    let record = world.record().clone();
+    let names: Vec<_> =
+        record.headers_omitted.iter().map(|left_out| (left_out.header.as_str(), left_out.why)).collect();
+    assert_eq!(names, [("X-Genesys-Id", "denied"), ("X-Long", "value_too_long")]);
+    let text = serde_json::to_string(&record).expect("JSON");
+    assert!(!text.contains("9999"), "{text}");
+    world.ends_clean();
+}
+
+#[test]
 fn hdr_016_url_parameters_join_and_win_on_the_same_key() {
     let url = "ws://bot.test/?sample-rate=8000&Campaign=url%20one&lang=hi+IN";
     let headers = [("X-Campaign", "header"), ("X-Other", "o")];

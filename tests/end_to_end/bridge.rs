@@ -129,11 +129,12 @@ impl Bridge {
         self.lines.borrow().clone()
     }
 
-    /// Waits for the record of the `count`th call that ends, as the text log has it.
+    /// Waits until the record of the `count`th call that ends is logged; that record, from the file.
     pub async fn record(&self, count: usize) -> Value {
-        let line = self.logged_times("record={", count).await;
-        let (_, json) = line.split_once("record=").expect("just found");
-        serde_json::from_str(json).expect("the record is JSON")
+        self.logged_times("trunkstream::call_record", count).await;
+        let records = self.records();
+        let line = records.lines().nth(count - 1).expect("the file is written before the log");
+        serde_json::from_str(line).expect("the record is JSON")
     }
 
     /// Waits for the first call's record; its only stream.

@@ -87,18 +87,11 @@ impl Phone {
 
     /// The same with further header lines.
     pub async fn call_with(&mut self, number: &str, headers: &str) -> Message {
-        let local = self.socket.local_addr().expect("bound");
         self.call_id = format!("call-{}-{}@e2e", std::process::id(), next());
         self.to = format!("<sip:{number}@{}>", self.bridge);
         self.contact = format!("sip:{number}@{}", self.bridge);
-        let sdp = format!(
-            "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio {} RTP/AVP 0 101\r\n\
-             a=rtpmap:101 telephone-event/8000\r\n",
-            self.rtp.local_addr().expect("bound").port()
-        );
-        let headers = format!(
-            "Contact: <sip:phone@{local}>\r\nX-Exotel-AccountSid: {ACCOUNT}\r\n{headers}Content-Type: application/sdp\r\n"
-        );
+        let (more, sdp) = self.offer("");
+        let headers = format!("X-Exotel-AccountSid: {ACCOUNT}\r\n{headers}{more}");
         let branch = self.send("INVITE", &headers, &sdp).await;
         let answer = self.final_answer("INVITE").await;
         if let Some(to) = answer.header("To") {
@@ -106,10 +99,34 @@ impl Phone {
         }
         let contact = answer.header("Contact").map(|contact| contact.trim_matches(['<', '>']).to_owned());
         self.contact = contact.unwrap_or(std::mem::take(&mut self.contact));
-        // The ACK of a 2xx is a transaction of its own (RFC 3261, 13.2.2.4), any other belongs to its INVITE's.
+        self.acknowledge(&answer, branch).await;
+        answer
+    }
+
+    /// Holds the call by a re-INVITE; its answer, acknowledged.
+    pub async fn hold(&mut self) -> Message {
+        let (headers, sdp) = self.offer("a=sendonly\r\n");
+        let branch = self.send("INVITE", &headers, &sdp).await;
+        let answer = self.final_answer("INVITE").await;
+        self.acknowledge(&answer, branch).await;
+        answer
+    }
+
+    /// The ACK of a 2xx is a transaction of its own (RFC 3261, 13.2.2.4), any other belongs to its INVITE's.
+    async fn acknowledge(&self, answer: &Message, branch: String) {
         let branch = if answer.code() < 300 { new_branch() } else { branch };
         self.write("ACK", &branch, "", "").await;
-        answer
+    }
+
+    /// The header lines and the SDP of an offer, with further lines for its media.
+    fn offer(&self, lines: &str) -> (String, String) {
+        let local = self.socket.local_addr().expect("bound");
+        let port = self.rtp.local_addr().expect("bound").port();
+        let sdp = format!(
+            "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio {port} RTP/AVP 0 101\r\n\
+             a=rtpmap:101 telephone-event/8000\r\n{lines}"
+        );
+        (format!("Contact: <sip:phone@{local}>\r\nContent-Type: application/sdp\r\n"), sdp)
     }
 
     /// Sends a request outside or inside of the call and waits for its answer.

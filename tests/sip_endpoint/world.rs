@@ -4,9 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use trunkstream::base::id::AccountSid;
 use trunkstream::base::random::Random;
-use trunkstream::config::{HeaderRules, Listener, MediaNat, PdStrip, RouteOn, SipTimers, Trunk, UuiEncoding};
+use trunkstream::config::{Config, Listener, Trunk};
 use trunkstream::sip::{DialogId, Endpoint, EndpointConfig, Event, ListenerId, OutgoingInvite, Trunks};
 
 /// What the link does to each datagram: percentages, and a delay of 10 ms to `jitter` more.
@@ -30,6 +29,7 @@ impl Side {
         let config = EndpointConfig {
             listeners: vec![Listener { bind: address, advertised: address }],
             local_nets: Vec::new(),
+            proxies: Default::default(),
             user_agent: None,
             t1: Duration::from_millis(500),
             t2: Duration::from_secs(4),
@@ -60,7 +60,7 @@ impl World {
     pub fn new(link: Link, seed: u64) -> Self {
         Self {
             caller: Side::new([198, 51, 100, 1], Trunks::default(), seed),
-            callee: Side::new([198, 51, 100, 2], Trunks::new(vec![Arc::new(trunk())]), seed + 1),
+            callee: Side::new([198, 51, 100, 2], Trunks::new(vec![trunk()]), seed + 1),
             now: Instant::now(),
             link,
             random: Random::from_number(seed),
@@ -131,40 +131,9 @@ impl World {
     }
 }
 
-fn trunk() -> Trunk {
-    let allow = vec!["198.51.100.0/24".parse().expect("a network")];
-    Trunk {
-        name: "lab".to_owned(),
-        accounts: AccountSid::parse("acc1").into_iter().collect(),
-        media_allow: allow.clone(),
-        allow,
-        account_header_optional: true,
-        force_rport: true,
-        nat_contact_fix: false,
-        codecs: None,
-        strict_media_acl: false,
-        media_nat: MediaNat::Auto,
-        trusted: false,
-        deliver_private: false,
-        dtmf_mute: false,
-        hold_audio_pass: false,
-        hold_timeout: None,
-        route_on: RouteOn::Ruri,
-        number_prefixes: Vec::new(),
-        country_code: None,
-        sip_codes: Default::default(),
-        timers: SipTimers::default(),
-        media_dscp: None,
-        headers: HeaderRules {
-            allow: Vec::new(),
-            deny: Vec::new(),
-            value_max_bytes: 45,
-            max_keys: 25,
-            total_max_bytes: 800,
-            header_first: false,
-            uui_default_encoding: UuiEncoding::Auto,
-            pd_strip: PdStrip::Auto,
-            uui_avaya: false,
-        },
-    }
+fn trunk() -> Arc<Trunk> {
+    let text = "[sip]\nlisten = [\"udp:198.51.100.2:5060\"]\n[media]\nlisten_address = \"198.51.100.2\"\n\
+                [[account]]\nsid = \"acc1\"\n\
+                [[trunk]]\nname = \"lab\"\naccount = \"acc1\"\nallow = [\"198.51.100.0/24\"]\n";
+    Config::from_toml("t.toml", text, None).expect("a good configuration").trunks[0].clone()
 }

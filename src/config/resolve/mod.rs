@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::raw::{self, Raw};
 use super::report::Report;
-use super::{Config, Limits, Log, LogFormat, Media, Sip, value};
+use super::{Config, Limits, Log, LogFormat, Media, Proxies, Sip, value};
 
 /// Calls a node takes where the file does not say.
 const DEFAULT_MAX_CALLS: usize = 2000;
@@ -50,6 +50,11 @@ fn sip(raw: &raw::Sip, addresses: &address::Addresses, report: &mut Report) -> S
     Sip {
         listeners: addresses.listeners.clone(),
         local_nets: each("sip.local_nets", &raw.local_nets, value::network, report),
+        proxies: Proxies {
+            networks: each("sip.trusted_proxies", &raw.trusted_proxies, value::trusted_network, report),
+            peer_header: one("sip.proxy_peer_header", &raw.proxy_peer_header, value::extension_header, report)
+                .unwrap_or_default(),
+        },
         user_agent: Some(user_agent).filter(|text| !text.trim().is_empty()),
         t1: milliseconds(raw.t1_milliseconds),
         t2: milliseconds(raw.t2_milliseconds),
@@ -90,6 +95,7 @@ fn limits(raw: &raw::Limits, media: &Media) -> Limits {
     Limits {
         max_calls: raw.max_calls.unwrap_or(default),
         max_calls_per_second: raw.max_calls_per_second,
+        max_memory: (raw.max_memory_mebibytes > 0).then(|| u64::from(raw.max_memory_mebibytes) << 20),
         drain_timeout: seconds(raw.drain_timeout_seconds),
     }
 }

@@ -9,13 +9,13 @@ use super::{Applet, Outcome, UrlCheck, Wrong};
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Q.850 cause in the Reason header of the BYE or refusal, 1 to 127. Default: 16, normal clearing.
+    /// Q.850 cause in the Reason header of the BYE or refusal. Default: 16, normal clearing.
     #[serde(default = "normal_clearing")]
+    #[schemars(range(min = 1, max = 127))]
     cause: u16,
-    /// SIP code of the refusal when the call is not answered yet, 300 to 699. Default: the code that belongs to
-    /// `cause`.
+    /// SIP code of the refusal when the call is not answered yet. Default: the code that belongs to `cause`.
     #[serde(default)]
-    #[schemars(example = 486)]
+    #[schemars(example = 486, range(min = 300, max = 699))]
     sip_code: Option<u16>,
 }
 

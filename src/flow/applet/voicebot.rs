@@ -67,11 +67,11 @@ pub struct Settings {
     clear_marks: ClearMarks,
     /// The step after the bot closed or the stream was stopped. Default: the flow ends.
     #[serde(default)]
-    #[schemars(example = &"goodbye")]
+    #[schemars(example = &"hangup")]
     next: Option<String>,
     /// The step after the bot failed or could not be reached. Default: the one of `next`.
     #[serde(default)]
-    #[schemars(example = &"sorry")]
+    #[schemars(example = &"hangup")]
     on_error: Option<String>,
 }
 

@@ -146,6 +146,7 @@ fn endpoint_config(address: SocketAddr) -> EndpointConfig {
     EndpointConfig {
         listeners: vec![Listener { bind: address, advertised: address }],
         local_nets: Vec::new(),
+        proxies: Default::default(),
         user_agent: Some(concat!("trunkstream-pbx/", env!("CARGO_PKG_VERSION")).to_owned()),
         t1: T1,
         t2: T2,

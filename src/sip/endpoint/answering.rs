@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Availability, Endpoint};
+use super::{Availability, Endpoint, TABLES_FULL, TOO_FAST};
 use crate::config::Trunk;
 use crate::sip::dialog::{self, Dialog};
-use crate::sip::event::{Event, IncomingInvite, InviteBody, Rejection};
+use crate::sip::event::{Event, IncomingInvite, InviteBody, Rejection, Why};
 use crate::sip::incoming::Incoming;
 use crate::sip::invite::{Confirmed, Pending, State, Unacknowledged, Usage, UsageTimer, Waiting};
 use crate::sip::message::{ALLOW, Request, Response};
@@ -19,9 +19,8 @@ const REPEAT_PROVISIONAL: Duration = Duration::from_secs(60);
 
 impl Endpoint {
     pub(super) fn handle_new_invite(&mut self, now: Instant, incoming: Incoming, trunks: &[Arc<Trunk>]) {
-        let full = self.availability == Availability::Unavailable || self.usages.len() >= self.limits.dialogs;
-        if full || !self.call_rate.admit(now) {
-            let rejection = self.unavailable();
+        if let Some(why) = self.no_room(now) {
+            let rejection = self.unavailable(why);
             return self.refuse(now, &incoming, &rejection);
         }
         let sdp = match body::sdp(&incoming.request.headers, &incoming.request.body) {
@@ -41,6 +40,7 @@ impl Endpoint {
         let merge = incoming.merge_key();
         let invite = Box::new(IncomingInvite {
             source,
+            peer: incoming.arrival.peer,
             listener: incoming.arrival.listener,
             call_id: incoming.call_id,
             request_uri,
@@ -50,7 +50,7 @@ impl Endpoint {
             headers: incoming.request.headers.clone(),
             body: sdp.map_or(InviteBody::None, InviteBody::Sdp),
             our_address: shown.ip(),
-            peer_is_local: self.is_local(source.ip()),
+            peer_is_local: self.is_local(incoming.arrival.peer),
             trunk_candidates: trunks.to_vec(),
         });
         let expires = expires(&incoming.request);
@@ -62,6 +62,15 @@ impl Endpoint {
             self.usages.arm(id, UsageTimer::Expires, now + expires);
         }
         self.raise(Event::Invite { dialog: id, invite });
+    }
+
+    /// What stands in the way of one more call (SIP-096).
+    fn no_room(&mut self, now: Instant) -> Option<Why> {
+        match self.availability {
+            Availability::Unavailable(why) => Some(why),
+            Availability::Available if self.usages.len() >= self.limits.dialogs => Some(TABLES_FULL),
+            Availability::Available => (!self.call_rate.admit(now)).then_some(TOO_FAST),
+        }
     }
 
     /// Sends 180 without SDP, repeated every 60 s until the final response (SIP-041).

@@ -24,7 +24,7 @@ use ipnet::IpNet;
 
 use super::access::{CallRate, Strangers, Told};
 use super::counters::Count;
-use super::event::{Event, Rejection, Transmit};
+use super::event::{Event, Rejection, Transmit, Why};
 use super::invite::{UsageTimer, Usages};
 use super::message::{ALLOW, Request, Response};
 use super::transaction::{Outbox, Timing, Timings, TransactionId, Transactions};
@@ -44,6 +44,11 @@ struct Limits {
     servers: usize,
 }
 
+/// [`Limits`] are reached.
+const TABLES_FULL: Why = Why { label: "sip_tables", text: "too many SIP dialogs or transactions are open" };
+/// New calls come faster than the node takes them.
+pub const TOO_FAST: Why = Why { label: "call_rate", text: "calls come faster than limits.max_calls_per_second" };
+
 const LIMITS: Limits = Limits { dialogs: 40_000, servers: 100_000 };
 
 /// What an endpoint needs to know.
@@ -53,6 +58,8 @@ pub struct EndpointConfig {
     pub listeners: Vec<config::Listener>,
     /// Peers in these networks see the bind address, all others the advertised one (OPS-001).
     pub local_nets: Vec<IpNet>,
+    /// Who may name the peer in its stead (SIP-092).
+    pub proxies: config::Proxies,
     /// `Server` and `User-Agent`; `None` hides them.
     pub user_agent: Option<String>,
     /// RFC 3261 T1.
@@ -70,6 +77,7 @@ impl From<&config::Sip> for EndpointConfig {
         Self {
             listeners: sip.listeners.clone(),
             local_nets: sip.local_nets.clone(),
+            proxies: sip.proxies.clone(),
             user_agent: sip.user_agent.clone(),
             t1: sip.t1,
             t2: sip.t2,
@@ -85,7 +93,7 @@ pub enum Availability {
     /// Yes.
     Available,
     /// Draining or overloaded: OPTIONS and new INVITEs get 503 (SIP-095).
-    Unavailable,
+    Unavailable(Why),
 }
 
 /// What is alive.
@@ -253,9 +261,9 @@ impl Endpoint {
     }
 
     /// 503 with `Retry-After` of 5 to 15 s (SIP-095).
-    fn unavailable(&mut self) -> Rejection {
+    fn unavailable(&mut self, why: Why) -> Rejection {
         let retry_after = Some(5 + self.random.below(11));
-        Rejection { retry_after, ..Rejection::new(503) }.reason(super::Reason::q850(42))
+        Rejection { retry_after, why: Some(why), ..Rejection::new(503) }.reason(super::Reason::q850(42))
     }
 
     /// Sends a response in a server transaction.

@@ -1,23 +1,43 @@
 //! A datagram arrives: who sent it, is it readable, which transaction has it, what may be asked (SIP-003 to SIP-014,
 //! SIP-037, SIP-038, SIP-090).
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
 use tracing::{debug, info, warn};
 
 use super::Endpoint;
+use crate::base::pii::MaskedNumber;
 use crate::config::Trunk;
 use crate::sip::access::News;
-use crate::sip::event::{Event, Rejection};
+use crate::sip::event::{Event, Rejection, Why};
 use crate::sip::incoming::{Arrival, Incoming, stateless_tag};
 use crate::sip::invite::{Pending, State};
 use crate::sip::message::{ALLOW, Message, Method, Request, Response};
+use crate::sip::proxy::{self, Named};
 use crate::sip::reason::Reason;
 use crate::sip::transaction::{AckFate, NewServer, ServerFacts, TransactionId};
+use crate::sip::uri::Uri;
 use crate::sip::wire::{self, Flaw};
-use crate::sip::{ListenerId, body};
+use crate::sip::{ListenerId, body, outline};
+
+/// Who did what wrong, where the code alone tells.
+fn because(code: u16) -> Why {
+    let text = match code {
+        400 => "the peer sent no Contact or Request-URI that can be used",
+        405 => "the peer used a method that is not served here",
+        415 => "the peer sent a body that is not SDP, or an encoded one",
+        420 => "the peer requires extensions that this version has not",
+        481 => "the peer speaks of a dialog that is not here",
+        482 => "the peer sent a request twice, by two ways: it was forked or went in a circle",
+        489 => "the peer notifies of an event that nobody subscribed to",
+        491 => "the peer asks while another request of the same dialog waits",
+        501 => "the peer used a method that nobody defined",
+        _ => "the request cannot be served now",
+    };
+    Why { label: "sip", text }
+}
 
 /// A server transaction just opened.
 pub(super) struct Opened {
@@ -31,14 +51,19 @@ impl Endpoint {
         if wire::is_keepalive(bytes) {
             return;
         }
+        outline::log("received", from, bytes);
         let trunks = self.trunks.at(from.ip());
         let is_response = wire::first_word(bytes).starts_with(b"SIP/");
-        let known =
-            !trunks.is_empty() || self.usages.know(from.ip()) || (is_response && self.transactions.has_clients());
-        let force_rport = trunks.is_empty() || trunks.iter().any(|trunk| trunk.force_rport);
-        let arrival = Arrival { listener, source: from, force_rport };
+        let known = !trunks.is_empty()
+            || self.config.proxies.have(from.ip())
+            || self.usages.know(from.ip())
+            || (is_response && self.transactions.has_clients());
         if !known {
-            return self.refuse_stranger(now, arrival, bytes);
+            return self.refuse_stranger(
+                now,
+                Arrival { listener, source: from, peer: from.ip(), force_rport: true },
+                bytes,
+            );
         }
         match wire::parse(bytes) {
             Err(_) => {
@@ -46,19 +71,39 @@ impl Endpoint {
                 self.out.counters.malformed("not_sip");
             }
             Ok(parsed) => match parsed.message {
-                Message::Request(request) => self.handle_request(now, arrival, &trunks, (request, parsed.flaw)),
+                Message::Request(mut request) => {
+                    let (peer, trunks) = self.peer(from.ip(), trunks, &mut request);
+                    let force_rport = trunks.is_empty() || trunks.iter().any(|trunk| trunk.force_rport);
+                    let arrival = Arrival { listener, source: from, peer, force_rport };
+                    self.handle_request(now, arrival, &trunks, (request, parsed.flaw));
+                }
                 Message::Response(response) if parsed.flaw.is_none() => self.handle_response(now, response),
                 Message::Response(_) => self.out.counters.malformed("response"),
             },
         }
     }
 
+    /// Who sent a request, and by which trunks: behind a trusted proxy whom its header names (SIP-092).
+    fn peer(&self, source: IpAddr, trunks: Vec<Arc<Trunk>>, request: &mut Request) -> (IpAddr, Vec<Arc<Trunk>>) {
+        let named = proxy::take_peer(&self.config.proxies.peer_header, &mut request.headers);
+        match named {
+            _ if !self.config.proxies.have(source) => (source, trunks),
+            Named::Nobody => (source, trunks),
+            Named::Peer(peer) => (peer, self.trunks.at(peer)),
+            Named::Unreadable => {
+                info!(%source, header = self.config.proxies.peer_header, "a trusted proxy does not name one address");
+                (source, Vec::new())
+            }
+        }
+    }
+
     fn refuse_stranger(&mut self, now: Instant, arrival: Arrival, bytes: &[u8]) {
-        match self.told.news(now, arrival.source.ip()) {
+        match self.told.news(now, arrival.peer) {
             Some(News::Source) => {
                 let word = wire::first_word(bytes);
                 let method = String::from_utf8_lossy(&word[..word.len().min(16)]);
-                warn!(source = %arrival.source, ?method, "SIP from a source without a trunk: 403, then silence; if it is your PBX, its address belongs into allow of a [[trunk]]");
+                let behind_proxy = (arrival.peer != arrival.source.ip()).then(|| tracing::field::display(arrival.peer));
+                warn!(source = %arrival.source, peer = behind_proxy, ?method, "SIP from a source without a trunk: 403, then silence; if it is your PBX, its address belongs into allow of a [[trunk]]");
             }
             Some(News::TooMany) => {
                 warn!("SIP from more sources without a trunk: for this minute they are only counted")
@@ -104,17 +149,25 @@ impl Endpoint {
             self.handle_ack(now, &incoming);
         } else if incoming.request.method == Method::CANCEL {
             self.handle_cancel(now, &incoming);
+        } else if trunks.is_empty() && incoming.to.tag().is_none() && !self.is_probe(&incoming) {
+            // A peer that we know from a dialog only, or that a proxy names and no trunk has.
+            let bytes = wire::write_request(&incoming.request);
+            self.refuse_stranger(now, arrival, &bytes);
         } else if let Some(rejection) = self.inspect(&incoming) {
             self.refuse(now, &incoming, &rejection);
         } else if incoming.to.tag().is_some() {
             self.handle_in_dialog(now, incoming);
-        } else if trunks.is_empty() {
-            // A peer that we know from a dialog only.
-            let bytes = wire::write_request(&incoming.request);
-            self.refuse_stranger(now, arrival, &bytes);
         } else {
             self.handle_out_of_dialog(now, incoming, trunks);
         }
+    }
+
+    /// A trusted proxy asks for itself whether we are there.
+    fn is_probe(&self, incoming: &Incoming) -> bool {
+        let source = incoming.arrival.source.ip();
+        incoming.request.method == Method::OPTIONS
+            && incoming.arrival.peer == source
+            && self.config.proxies.have(source)
     }
 
     /// Method, merged copies, extensions (RFC 3261 section 8.2.1 and 8.2.2), in the order of the RFC.
@@ -139,7 +192,7 @@ impl Endpoint {
 
     fn handle_out_of_dialog(&mut self, now: Instant, incoming: Incoming, trunks: &[Arc<Trunk>]) {
         if self.is_full() {
-            let rejection = self.unavailable();
+            let rejection = self.unavailable(super::TABLES_FULL);
             return self.refuse(now, &incoming, &rejection);
         }
         match incoming.request.method {
@@ -162,8 +215,8 @@ impl Endpoint {
 
     /// OPTIONS outside a dialog (SIP-097).
     fn handle_options(&mut self, now: Instant, incoming: &Incoming) {
-        if self.availability == super::Availability::Unavailable {
-            let rejection = Rejection { reasons: Vec::new(), ..self.unavailable() };
+        if let super::Availability::Unavailable(why) = self.availability {
+            let rejection = Rejection { reasons: Vec::new(), ..self.unavailable(why) };
             return self.refuse(now, incoming, &rejection);
         }
         let opened = self.open(incoming, None);
@@ -171,10 +224,10 @@ impl Endpoint {
         self.respond(now, opened.transaction, response);
     }
 
-    /// 200 to OPTIONS: what we can do (RFC 3261 section 11.2). `Supported` is empty: no extension is.
+    /// 200 to OPTIONS: what we can do (RFC 3261 section 11.2). There is no `Supported`: no extension is.
     pub(super) fn capabilities(request: &Request, to_tag: &str) -> Response {
         let response = Response::to(request, 200, to_tag).with("Allow", ALLOW);
-        response.with("Accept", "application/sdp").with("Accept-Encoding", "identity").with("Supported", "")
+        response.with("Accept", "application/sdp").with("Accept-Encoding", "identity")
     }
 
     /// Opens the server transaction of a request; `to_tag` is the tag its responses must have, minted where `None`.
@@ -206,14 +259,17 @@ impl Endpoint {
 
     /// A refusal is never silent: an operator reads here why a request of a trunk got nowhere.
     fn explain(&mut self, incoming: &Incoming, rejection: &Rejection) {
-        let Rejection { code, headers, .. } = rejection;
+        let code = rejection.code;
+        let Why { label, text } = rejection.why.unwrap_or_else(|| because(code));
         let (call_id, source, method) = (&incoming.call_id, incoming.arrival.source, incoming.request.method.as_str());
         if incoming.request.method == Method::INVITE && incoming.to.tag().is_none() {
-            self.out.counters.refused(*code);
-            let phrase = crate::sip::message::phrase(*code);
-            warn!(%call_id, %source, code, reason = phrase, ?headers, "call refused");
+            self.out.counters.refused(code, label);
+            let to = Uri::parse(&incoming.request.uri).map(|uri| uri.number()).unwrap_or_default();
+            let unsupported = rejection.headers.iter().find(|(name, _)| *name == "Unsupported");
+            let unsupported = unsupported.map(|(_, tags)| tags.as_str());
+            warn!(%call_id, %source, to = %MaskedNumber(&to), code, reason = label, why = text, unsupported, "call refused");
         } else {
-            debug!(%call_id, %source, method, code, "request refused");
+            debug!(%call_id, %source, method, code, why = text, "request refused");
         }
     }
 

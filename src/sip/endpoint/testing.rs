@@ -5,53 +5,27 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::base::id::AccountSid;
 use crate::base::random::Random;
-use crate::config::{HeaderRules, Listener, MediaNat, PdStrip, RouteOn, SipTimers, Trunk, UuiEncoding};
+use crate::config::{Config, Listener, Proxies, Trunk};
 use crate::sip::message::{Message, Request, Response};
 use crate::sip::{DialogId, Endpoint, EndpointConfig, Event, ListenerId, Trunks, wire};
 
-/// A trunk with the defaults of the configuration.
+/// A trunk with the defaults of the configuration, but no header is denied.
 pub fn trunk(name: &str, accounts: &[&str], allow: &str) -> Trunk {
-    let allow = vec![allow.parse().expect("a network")];
-    Trunk {
-        name: name.to_owned(),
-        accounts: accounts.iter().filter_map(|sid| AccountSid::parse(sid)).collect(),
-        media_allow: allow.clone(),
-        allow,
-        account_header_optional: false,
-        force_rport: true,
-        nat_contact_fix: false,
-        codecs: None,
-        strict_media_acl: false,
-        media_nat: MediaNat::Auto,
-        trusted: false,
-        deliver_private: false,
-        dtmf_mute: false,
-        hold_audio_pass: false,
-        hold_timeout: None,
-        route_on: RouteOn::Ruri,
-        number_prefixes: Vec::new(),
-        country_code: None,
-        sip_codes: Default::default(),
-        timers: SipTimers::default(),
-        media_dscp: None,
-        headers: HeaderRules {
-            allow: Vec::new(),
-            deny: Vec::new(),
-            value_max_bytes: 45,
-            max_keys: 25,
-            total_max_bytes: 800,
-            header_first: false,
-            uui_default_encoding: UuiEncoding::Auto,
-            pd_strip: PdStrip::Auto,
-            uui_avaya: false,
-        },
-    }
+    let tables: String = accounts.iter().map(|sid| format!("[[account]]\nsid = {sid:?}\n")).collect();
+    let text = format!(
+        "[sip]\nlisten = [\"udp:192.0.2.10:5060\"]\n[media]\nlisten_address = \"192.0.2.10\"\n{tables}\
+         [[trunk]]\nname = {name:?}\naccounts = {accounts:?}\nallow = [{allow:?}]\nheader_deny = []\ndtmf_mute = false\n"
+    );
+    let config = Config::from_toml("t.toml", &text, None).expect("a good configuration");
+    Trunk::clone(&config.trunks[0])
 }
 
 /// The peer's address.
 pub const PEER: &str = "198.51.100.1:5060";
+/// A trusted proxy, without a trunk of its own.
+pub const PROXY: &str = "192.0.2.53:5060";
+const PROXY_NET: &str = "192.0.2.53/32";
 /// A source without a trunk.
 pub const STRANGER: &str = "203.0.113.99:5060";
 
@@ -78,6 +52,10 @@ impl Bench {
                 advertised: "192.0.2.10:5060".parse().expect("an address"),
             }],
             local_nets: vec!["10.0.0.0/8".parse().expect("a network")],
+            proxies: Proxies {
+                networks: vec![PROXY_NET.parse().expect("a network")],
+                peer_header: "X-Real-Peer".into(),
+            },
             user_agent: Some("Trunkstream/test".into()),
             t1: Duration::from_millis(500),
             t2: Duration::from_secs(4),

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use crate::sip::counters::Counters;
 use crate::sip::event::Transmit;
-use crate::sip::{ListenerId, wire};
+use crate::sip::{ListenerId, outline, wire};
 
 /// A request of ours above this goes over UDP all the same, but is counted (SIP-002).
 const OVERSIZE: usize = 1300;
@@ -29,6 +29,7 @@ pub struct Outbox {
 impl Outbox {
     /// Queues a message for the first time.
     pub fn send(&mut self, path: Path, bytes: &[u8]) {
+        outline::log("sent", path.to, bytes);
         let first = wire::first_word(bytes);
         let is_response = first.starts_with(b"SIP/");
         let label = if is_response { bytes.get(8..11).unwrap_or_default() } else { first };
@@ -41,6 +42,7 @@ impl Outbox {
 
     /// Queues a message again.
     pub fn resend(&mut self, path: Path, bytes: &[u8]) {
+        outline::log("sent again", path.to, bytes);
         self.counters.retransmitted();
         self.queue.push_back(Transmit { listener: path.listener, to: path.to, bytes: bytes.to_vec() });
     }

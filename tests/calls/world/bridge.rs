@@ -162,9 +162,8 @@ impl Bridge {
     pub fn datagram(&mut self, now: Instant, parcel: Parcel) {
         let Parcel { from, to, bytes } = parcel;
         if to == self.address {
-            let available = !self.directory.is_draining() && self.directory.has_room();
-            let availability = if available { Availability::Available } else { Availability::Unavailable };
-            self.endpoint.set_availability(availability);
+            let closed = self.directory.closed().map(|closed| Availability::Unavailable(closed.why()));
+            self.endpoint.set_availability(closed.unwrap_or(Availability::Available));
             self.endpoint.handle_datagram(now, ListenerId(0), from, &bytes);
             return self.drain(now);
         }

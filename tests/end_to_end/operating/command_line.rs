@@ -84,7 +84,8 @@ fn check_is_0_for_a_good_file_and_1_where_the_host_stands_in_the_way() {
     // serve is not started either, and names the address.
     let (code, _, err) = said(&file.run("serve"));
     assert_eq!(code, Some(1), "{err}");
-    assert!(err.contains(sip), "{err}");
+    assert!(err.contains(&format!("sip.listen: {sip} cannot be opened")), "{err}");
+    assert!(err.contains("another program has this port") && err.contains("ss -lnup"), "{err}");
 }
 
 #[test]

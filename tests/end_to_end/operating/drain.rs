@@ -26,9 +26,12 @@ async fn ops_031_a_draining_node_refuses_what_is_new_lets_what_lives_finish_and_
     assert_eq!(options.start, UNAVAILABLE);
     let refused = Phone::new(bridge.sip).await.call(NUMBER).await;
     assert_eq!(refused.start, UNAVAILABLE);
+    let told = bridge.logged("call refused").await;
+    assert!(told.contains("reason=\"draining\" why=\"the node drains\""), "{told}");
+    assert!(told.contains("to=xxxxxxxxx67") && !told.contains("headers"), "{told}");
     let seconds: u32 = refused.header("Retry-After").and_then(|value| value.parse().ok()).expect("seconds");
     assert!((1..=60).contains(&seconds), "{seconds}");
-    assert_eq!(get(bridge.admin, "/readyz").await, (503, "draining\n".to_owned()));
+    assert_eq!(get(bridge.admin, "/readyz").await, (503, "the node drains\n".to_owned()));
     assert_eq!(get(bridge.admin, "/healthz").await.0, 200);
 
     // The live call goes on: the bot still hears, and a mark behind what it says still returns.

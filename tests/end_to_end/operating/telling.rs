@@ -1,6 +1,7 @@
 //! What a node tells: `/metrics`, one record a call, one span a call, and nothing that is personal.
 
 use serde_json::Value;
+use trunkstream::base::metric::{Kind, METRICS};
 
 use crate::bot::Port;
 use crate::bridge::{Bridge, NUMBER, Setup};
@@ -81,6 +82,49 @@ async fn ops_038_metrics_have_help_texts_and_count_calls() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ops_038_every_metric_is_there_before_the_first_call_and_at_zero() {
+    let bridge = Bridge::start(&Setup::to("ws://127.0.0.1:9/media")).await;
+    let (_, page) = get(bridge.admin, "/metrics").await;
+    for metric in METRICS {
+        let series = |line: &&str| line.strip_prefix(metric.name).is_some_and(|rest| rest.starts_with([' ', '{', '_']));
+        let found: Vec<&str> = page.lines().filter(series).collect();
+        assert!(!found.is_empty(), "{} is not there\n{page}", metric.name);
+        let counts = found.iter().filter(|line| !line.contains("le=") && metric.kind == Kind::Counter);
+        assert!(counts.clone().all(|line| line.ends_with(" 0")), "{:?}", counts.collect::<Vec<_>>());
+    }
+    for series in [
+        "trunkstream_calls_total{trunk=\"lab\",account=\"acc1\",outcome=\"answered\",why=\"caller_hangup\"}",
+        "trunkstream_calls_refused_total{reason=\"draining\",code=\"503\"}",
+        "stream_active{account=\"acc1\"}",
+        "header_omitted_total{reason=\"denied\"}",
+    ] {
+        assert_eq!(value(&page, series), Some(0.0), "{series}\n{page}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sip_096_short_of_memory_the_node_refuses_new_calls_and_says_so_everywhere() {
+    let mut setup = Setup::to("ws://127.0.0.1:9/media");
+    setup.limits = "max_memory_mebibytes = 1".to_owned();
+    let bridge = Bridge::start(&setup).await;
+    bridge.logged("memory: new calls are refused").await;
+    let mut phone = Phone::new(bridge.sip).await;
+    let refused = phone.call(NUMBER).await;
+    assert_eq!((refused.start.as_str(), refused.verdict().1), ("SIP/2.0 503 Service Unavailable", "Q.850;cause=42"));
+    assert_eq!(Phone::new(bridge.sip).await.request("OPTIONS").await.code(), 503);
+    let reason = "limits.max_memory_mebibytes is reached";
+    assert_eq!(get(bridge.admin, "/readyz").await, (503, format!("{reason}\n")));
+    assert!(bridge.logged("call refused").await.contains(reason));
+    let refused = "trunkstream_calls_refused_total{reason=\"memory\",code=\"503\"}";
+    within(5, "the refusal is counted", async {
+        while value(&get(bridge.admin, "/metrics").await.1, refused) != Some(1.0) {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rtp_044_the_record_file_has_one_line_a_call_with_figures_and_nothing_personal() {
     let mut bridge = two_calls("").await;
     bridge.record(2).await;
@@ -120,9 +164,35 @@ async fn sip_116_the_text_log_has_one_span_a_call_and_nothing_personal() {
         let call_id = record["call_id"].as_str().expect("a string");
         assert!(of_call.iter().all(|line| line.contains(call_id)), "{of_call:#?}");
     }
+    let ends = log.iter().filter(|line| line.contains("trunkstream::call_record: call record: answered after "));
+    assert!(ends.clone().all(|line| line.contains("; PCMU, RTP received 0 lost 0") && !line.contains('{')), "{log:#?}");
+    assert_eq!(ends.count(), 2, "{log:#?}");
     let log = log.join("\n");
     for secret in [CALLER, NUMBER, UUI, PASSWORD] {
         assert!(!log.contains(secret), "{secret} in {log}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sip_116_at_debug_each_sip_message_is_one_line_and_still_nothing_personal() {
+    let mut bridge = two_calls("filter = \"info,trunkstream::sip=debug\"").await;
+    bridge.terminate();
+    bridge.exited().await;
+    let log = bridge.log();
+    let of_sip = |what: &str, message: &str| {
+        let wanted = |line: &&String| line.contains(what) && line.contains(&format!("sip=\"{message}\""));
+        log.iter().filter(wanted).count()
+    };
+    for (what, message) in
+        [("SIP received", "INVITE"), ("SIP received", "ACK"), ("SIP sent", "200 INVITE"), ("SIP sent", "100 INVITE")]
+    {
+        assert_eq!(of_sip(what, message), 2, "{what} {message}\n{log:#?}");
+    }
+    assert_eq!((of_sip("SIP received", "BYE"), of_sip("SIP sent", "BYE")), (1, 1), "{log:#?}");
+    let lines = log.iter().filter(|line| line.contains("SIP received"));
+    assert!(lines.clone().all(|line| line.contains("call_id=\"call-") && line.contains("peer=127.0.0.1:")), "{log:#?}");
+    for secret in [CALLER, NUMBER, UUI, PASSWORD] {
+        assert!(log.iter().all(|line| !line.contains(secret)), "{secret} in {log:#?}");
     }
 }
 
@@ -143,5 +213,10 @@ async fn the_json_log_is_one_object_a_line_with_its_call() {
     for line in lines.iter().filter(|line| of_calls.iter().any(|message| line["message"] == *message)) {
         assert!(line["span"]["call_sid"].is_string(), "{line}");
     }
+    let records = lines.iter().filter(|line| line["target"] == "trunkstream::call_record");
+    let records: Vec<&Value> = records.inspect(|line| assert_eq!(line["message"], "call record")).collect();
+    let written: Vec<Value> = bridge.records().lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(records.iter().map(|line| &line["record"]).collect::<Vec<_>>(), written.iter().collect::<Vec<_>>());
+    assert!(records.iter().all(|line| line["timestamp"].is_string() && line["level"] == "INFO"), "{records:#?}");
     assert!(log.iter().all(|line| !line.contains(UUI) && !line.contains(CALLER)), "{log:#?}");
 }

@@ -1,7 +1,9 @@
 //! What may be asked, and by whom.
 
-use crate::sip::endpoint::testing::{Bench, PEER, STRANGER, in_dialog, invite, request, tag_of};
-use crate::sip::{Availability, InviteBody, Rejection};
+use crate::sip::endpoint::testing::{Bench, PEER, PROXY, STRANGER, in_dialog, invite, request, tag_of};
+use crate::sip::{Availability, Event, InviteBody, Rejection, Why};
+
+const DRAINING: Why = Why { label: "draining", text: "the node drains" };
 
 fn ask(bench: &mut Bench, text: &str) -> crate::sip::message::Response {
     bench.receive(text);
@@ -178,11 +180,8 @@ fn sip_097_options_say_what_we_can_do_and_503_while_draining() {
     let response =
         ask(&mut bench, &request("OPTIONS", "a", "c1", 1, "").replace("Max-Forwards: 70", "Max-Forwards: 0"));
     assert_eq!((response.code, response.headers.get("Accept")), (200, Some("application/sdp")));
-    assert_eq!(
-        (response.headers.get("Supported"), response.headers.get("Server")),
-        (Some(""), Some("Trunkstream/test"))
-    );
-    bench.endpoint.set_availability(Availability::Unavailable);
+    assert_eq!((response.headers.get("Supported"), response.headers.get("Server")), (None, Some("Trunkstream/test")));
+    bench.endpoint.set_availability(Availability::Unavailable(DRAINING));
     let response = ask(&mut bench, &request("OPTIONS", "b", "c2", 1, ""));
     assert_eq!((response.code, response.phrase.as_str()), (503, "Service Unavailable"));
     assert_eq!(ask(&mut bench, &in_dialog("OPTIONS", "c", 3, "unknown", "")).code, 481);
@@ -192,7 +191,7 @@ fn sip_097_options_say_what_we_can_do_and_503_while_draining() {
 fn sip_095_while_draining_new_calls_get_503_and_calls_that_are_up_go_on() {
     let mut bench = Bench::new();
     let (_, tag) = bench.answered();
-    bench.endpoint.set_availability(Availability::Unavailable);
+    bench.endpoint.set_availability(Availability::Unavailable(DRAINING));
     let response = ask(&mut bench, &invite("b", "c2", 1));
     assert_eq!((response.code, response.phrase.as_str()), (503, "Service Unavailable"));
     let seconds: u32 = response.headers.get("Retry-After").and_then(|s| s.parse().ok()).expect("seconds");
@@ -262,7 +261,7 @@ fn sip_091_every_source_has_its_own_limit_and_an_ipv6_network_is_one_source() {
 #[test]
 fn sip_116_a_call_that_the_endpoint_refuses_is_counted_with_its_code() {
     let mut bench = Bench::new();
-    bench.endpoint.set_availability(Availability::Unavailable);
+    bench.endpoint.set_availability(Availability::Unavailable(DRAINING));
     bench.receive(&invite("a", "c1", 1));
     bench.receive(&request("OPTIONS", "b", "c2", 1, ""));
     assert_eq!(bench.said().len(), 2);
@@ -270,7 +269,7 @@ fn sip_116_a_call_that_the_endpoint_refuses_is_counted_with_its_code() {
     let refused: Vec<_> =
         counts.iter().filter(|count| count.metric.name == "trunkstream_calls_refused_total").collect();
     assert_eq!(refused.len(), 1, "an OPTIONS is no call");
-    assert_eq!(refused[0].labels, [("code", "503".to_owned()), ("reason", "sip".to_owned())]);
+    assert_eq!(refused[0].labels, [("reason", "draining".to_owned()), ("code", "503".to_owned())]);
 }
 
 #[test]
@@ -288,4 +287,52 @@ fn sip_096_calls_above_the_rate_get_503_and_the_bucket_fills_again() {
     bench.wait(500);
     bench.said();
     assert_eq!(attempt(&mut bench, 4), ["100"]);
+}
+
+#[test]
+fn sip_092_behind_a_trusted_proxy_the_peer_is_whom_its_header_names_and_the_bot_never_sees_the_header() {
+    let mut bench = Bench::new();
+    let from = |n: u32, peer: &str| {
+        let invite = request("INVITE", &format!("p{n}"), &format!("p{n}"), 1, &format!("{peer}X-UUI: 1"));
+        invite.replace("SIP/2.0/UDP 198.51.100.1:5060", "SIP/2.0/UDP 192.0.2.53:5060")
+    };
+    bench.receive_from(PROXY, &from(1, "X-Real-Peer: 198.51.100.7:5062\r\n"));
+    assert_eq!(
+        bench.sent.drain(..).map(|(to, _)| to.to_string()).collect::<Vec<_>>(),
+        [PROXY],
+        "answers go to the proxy"
+    );
+    let Some(Event::Invite { invite, .. }) = bench.events.pop() else { panic!("no call") };
+    assert_eq!((invite.source.to_string().as_str(), invite.peer.to_string().as_str()), (PROXY, "198.51.100.7"));
+    assert_eq!(invite.trunk_candidates.len(), 1);
+    assert!(!invite.headers.has("X-Real-Peer") && invite.headers.has("X-UUI"));
+
+    for (n, peer) in ["", "X-Real-Peer: 203.0.113.99\r\n", "X-Real-Peer: 198.51.100.7\r\nX-Real-Peer: 198.51.100.8\r\n"]
+        .into_iter()
+        .enumerate()
+    {
+        bench.receive_from(PROXY, &from(10 + n as u32, peer));
+        assert_eq!((bench.said(), bench.happened()), (vec!["403".to_owned()], vec![]), "{peer:?}");
+    }
+}
+
+#[test]
+fn sip_092_nobody_but_a_trusted_proxy_names_a_peer() {
+    let mut bench = Bench::new();
+    let forged = request("INVITE", "f", "f", 1, "X-Real-Peer: 198.51.100.7");
+    bench.receive_from(STRANGER, &forged);
+    assert_eq!(bench.said(), ["403"]);
+    bench.receive(&request("INVITE", "g", "g", 1, "X-Real-Peer: 203.0.113.99"));
+    let Some(Event::Invite { invite, .. }) = bench.events.pop() else { panic!("no call") };
+    assert_eq!(invite.peer, invite.source.ip());
+    assert!(!invite.headers.has("X-Real-Peer"), "it is nobody's business but the proxy's");
+}
+
+#[test]
+fn sip_092_a_trusted_proxy_may_ask_whether_we_are_there() {
+    let mut bench = Bench::new();
+    bench.receive_from(PROXY, &request("OPTIONS", "o", "o", 1, ""));
+    assert_eq!(bench.said(), ["200"]);
+    bench.receive_from(PROXY, &request("OPTIONS", "q", "q", 1, "X-Real-Peer: 203.0.113.99"));
+    assert!(bench.said().is_empty());
 }

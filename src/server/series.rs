@@ -1,0 +1,118 @@
+//! Every metric from the first scrape: a counter that appears with its first event has no rate for it, and a query for one
+//! that is not there yet looks like a mistake.
+
+use crate::base::metric::{self, METRICS, Metric};
+use crate::call::headers::Omitted;
+use crate::call::outcome::{Closed, DialFailure, Failure};
+use crate::config::Config;
+use crate::sip::Why;
+use crate::sip::message::ALLOW;
+use crate::stream::ODDITIES;
+
+/// Metrics with one label, and the label's values that are known.
+const ONE_LABEL: &[(Metric, &str, &[&str])] = &[
+    (metric::SIP_RECEIVED, "message", &["1xx", "2xx", "3xx", "4xx", "5xx", "6xx", "other"]),
+    (
+        metric::SIP_SENT,
+        "message",
+        &["BYE", "100", "180", "200", "403", "404", "480", "487", "488", "500", "502", "503", "504"],
+    ),
+    (metric::SIP_TRANSACTION_TIMEOUTS, "kind", &["ack", "invite_server", "client"]),
+    (metric::SIP_REJECTED, "action", &["403", "dropped"]),
+    (metric::SIP_MALFORMED, "reason", &["not_sip", "response"]),
+    (metric::SIP_TRANSACTIONS, "type", &["invite_server", "server", "invite_client", "client"]),
+    (metric::RTP_DISCARDED, "reason", &["delay", "malformed", "payload_type"]),
+    (metric::STREAM_CONNECT_FAILURES, "class", &DialFailure::LABELS),
+    (metric::STREAM_TOLERATED, "what", ODDITIES),
+    (metric::STREAM_DROPPED, "reason", &["payload_missing", "base64", "queue_full"]),
+    (metric::DTMF, "source", &["rtp", "info"]),
+];
+
+/// How streams end.
+const STREAM_ENDS: [(&str, &str); 5] =
+    [("completed", "user"), ("completed", "bot"), ("failed", "bot"), ("failed", "NA"), ("cancelled", "user")];
+
+/// How most calls end.
+const CALL_ENDS: [(&str, &str); 4] = [
+    ("answered", "caller_hangup"),
+    ("answered", "flow_ended"),
+    ("answered", "rtp_timeout"),
+    ("unanswered", "cancelled"),
+];
+
+/// Makes every metric exist, at zero; those with labels with the label values that are known.
+pub fn register(config: &Config) {
+    let mut labelled = vec![metric::STREAMS, metric::CALLS, metric::CALLS_REFUSED, metric::STREAMS_ACTIVE];
+    for (metric, label, values) in ONE_LABEL {
+        values.iter().for_each(|value| metric.register(&[(label, (*value).to_owned())]));
+        labelled.push(*metric);
+    }
+    ALLOW.split(", ").for_each(|method| metric::SIP_RECEIVED.register(&[("message", method.to_owned())]));
+    Omitted::ALL.iter().for_each(|why| metric::HEADERS_OMITTED.register(&[("reason", why.label().to_owned())]));
+    labelled.push(metric::HEADERS_OMITTED);
+    for (reason, code) in refusals() {
+        metric::CALLS_REFUSED.register(&[("reason", reason.to_owned()), ("code", code.to_string())]);
+    }
+    for (status, by) in STREAM_ENDS {
+        metric::STREAMS.register(&[("status", status.to_owned()), ("by", by.to_owned())]);
+    }
+    for account in &config.accounts {
+        metric::STREAMS_ACTIVE.register(&[("account", account.sid.to_string())]);
+    }
+    register_calls(config);
+    let is_labelled = |metric: &&Metric| labelled.iter().any(|other| other.name == metric.name);
+    METRICS.iter().filter(|metric| !is_labelled(metric)).for_each(|metric| metric.register(&[]));
+}
+
+fn register_calls(config: &Config) {
+    for trunk in &config.trunks {
+        for account in &trunk.accounts {
+            for (outcome, why) in CALL_ENDS {
+                metric::CALLS.register(&[
+                    ("trunk", trunk.name.clone()),
+                    ("account", account.to_string()),
+                    ("outcome", outcome.to_owned()),
+                    ("why", why.to_owned()),
+                ]);
+            }
+        }
+    }
+}
+
+/// Reason and code of every refusal of the failure table, and of what the SIP layer refuses most.
+fn refusals() -> Vec<(&'static str, u16)> {
+    let row = |failure: Failure| (failure.label(), failure.rejection(0).code);
+    let failures = [
+        Failure::AccountForbidden,
+        Failure::AccountInvalid,
+        Failure::NumberUnknown,
+        Failure::NumberIncomplete,
+        Failure::FlowInvalid,
+        Failure::Throttled,
+        Failure::NoRtpPort,
+        Failure::OfferRefused(0, ""),
+        Failure::BotUnreachable,
+        Failure::BotBusy,
+        Failure::BotTimeout,
+        Failure::AnswerTimeout,
+        Failure::Internal,
+    ];
+    let closed = Closed::ALL.map(|closed| row(Failure::Overloaded(closed)));
+    let Why { label: too_fast, .. } = crate::sip::endpoint::TOO_FAST;
+    let by_sip = [("sip", 400), ("sip", 415), ("sip", 420), ("sip", 482), (too_fast, 503)];
+    failures.map(row).into_iter().chain(closed).chain(by_sip).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_that_a_trunk_may_recode_is_there_from_the_start() {
+        let refusals = refusals();
+        // A stream that is lost before the answer is told as the failure to connect it was.
+        for name in crate::config::FAILURES.iter().filter(|name| **name != "bot_lost") {
+            assert!(refusals.iter().any(|(reason, _)| reason == name), "{name}");
+        }
+    }
+}
