@@ -44,8 +44,8 @@ def speech_codes(payload_type=0):
 
 
 @lru_cache(maxsize=None)
-def other_speech_codes():
-    return sound.encode(0, sound.speech(pitch=196.0, seed=3))
+def other_speech_codes(payload_type=0):
+    return sound.encode(payload_type, sound.speech(pitch=196.0, seed=3))
 
 
 def plain_speech(name, payload_type, ptime):
@@ -200,6 +200,23 @@ def tone(name):
     sender = Sender(name, sound.encode(0, sound.tone(1004, 7165, 6000)))
     sender.talk(6000)
     return Capture(sender.packets, sender.ms, more={"clean": True, "tone_hz": 1004, "tone_peak": 7165})
+
+
+@capture(
+    "inband_dtmf_1590_pcmu",
+    "tones 1 5 9 0 in the audio, 100 ms each at -8 and -6 dBm0 with 100 ms between, speech before and after; no telephone-events",
+    "all of it, bit-exact after G.711 decoding; 1 5 9 0 where tones are listened for (neither telephone-event nor INFO), else none",
+    "RTP-060",
+)
+def inband_1590(name):
+    speech, keys = sound.speech(), "1590"
+    samples = speech[: 400 * 8]
+    for key in keys:
+        samples += sound.keypad(key, 100) + [0] * 800
+    samples += speech[400 * 8 : 1600 * 8]
+    sender = Sender(name, sound.encode(0, samples))
+    sender.talk(len(samples) // 8)
+    return Capture(sender.packets, sender.ms, more={"clean": True, "inband_digits": keys})
 
 
 def digits(name, keys, tone_ms, gap_ms, **press):

@@ -94,8 +94,8 @@ def toml_value(value):
     return str(value)
 
 
-def toml(tables):
-    parts = [LEGEND]
+def toml(legend, tables):
+    parts = [legend]
     for name, table in tables.items():
         lines = [f"{key} = {toml_value(value)}" for key, value in table.items()]
         parts.append(f"[{name}]\n" + "\n".join(lines) + "\n")

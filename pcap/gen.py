@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes the RTP captures of this directory. Python standard library only; the same bytes everywhere.
 
-    python3 pcap/gen.py             write every capture, speech.ulaw, speech.alaw, expect.toml, SHA256SUMS, README table
+    python3 pcap/gen.py             write every capture, speech.ulaw, speech.alaw, expect.toml, calls.toml, SHA256SUMS, README tables
     python3 pcap/gen.py --check     write nothing; exit 1 if anything would differ from SHA256SUMS or from the files here
     python3 pcap/gen.py --payload s.ulaw --pt 0 --ptime 20 --out s.pcap     wrap your own raw G.711
 """
@@ -12,13 +12,15 @@ from hashlib import sha256
 from pathlib import Path
 
 import sound
+from calls import CALLS, LEGEND as CALLS_LEGEND
 from captures import CAPTURES, speech_codes
-from expect import facts, readme_table, toml
+from expect import LEGEND, facts, readme_table, toml
 from sender import Sender
 from wire import pcap
 
 HERE = Path(__file__).resolve().parent
-TABLE_BEGIN, TABLE_END = "<!-- table by gen.py -->\n", "<!-- end -->"
+TABLE_BEGIN, CALLS_BEGIN = "<!-- table by gen.py -->\n", "<!-- calls by gen.py -->\n"
+TABLE_END = "<!-- end -->"
 
 
 def all_files():
@@ -30,14 +32,21 @@ def all_files():
         made.packets.sort(key=lambda packet: packet.at_us)
         tables[name] = facts(name, content, must, requirements, made)
         files[f"{name}.pcap"] = pcap(made.packets)
-    files["expect.toml"] = toml(tables).encode()
-    return files, readme_with(readme_table(tables))
+    files["expect.toml"] = toml(LEGEND, tables).encode()
+    calls = {}
+    for name, make in CALLS:
+        files[name], holds = make()
+        calls[name.split(".")[0]] = {"file": name, **holds}
+    files["calls.toml"] = toml(CALLS_LEGEND, calls).encode()
+    return files, readme_with({TABLE_BEGIN: readme_table(tables), CALLS_BEGIN: readme_table(calls)})
 
 
-def readme_with(table):
+def readme_with(tables):
     text = (HERE / "README.md").read_text(encoding="utf-8")
-    before, rest = text.split(TABLE_BEGIN)
-    return before + TABLE_BEGIN + table + "\n" + TABLE_END + rest.split(TABLE_END)[1]
+    for begin, table in tables.items():
+        before, rest = text.split(begin)
+        text = before + begin + table + "\n" + TABLE_END + rest.split(TABLE_END, 1)[1]
+    return text
 
 
 def sums(files):
@@ -46,7 +55,7 @@ def sums(files):
 
 def write():
     files, readme = all_files()
-    for stale in set(HERE.glob("*.pcap")) - {HERE / name for name in files}:
+    for stale in set(HERE.glob("*.pcap*")) - {HERE / name for name in files}:
         print(f"not made here: {stale.name}")
     for name, data in files.items():
         (HERE / name).write_bytes(data)

@@ -50,6 +50,19 @@ def tone(hz, peak, ms):
     return [round(peak * sine(n * step) / 32767) for n in range(ms * RATE // 1000)]
 
 
+# Rows and columns of the keypad in Hz (ITU-T Q.23), and their peaks: -8 and -6 dBm0.
+KEYPAD = ("123A", "456B", "789C", "*0#D")
+ROWS, COLUMNS = (697, 770, 852, 941), (1209, 1336, 1477, 1633)
+ROW_PEAK, COLUMN_PEAK = 9020, 11356
+
+
+def keypad(key, ms):
+    """The two tones of a key."""
+    row = next(number for number, keys in enumerate(KEYPAD) if key in keys)
+    low, high = tone(ROWS[row], ROW_PEAK, ms), tone(COLUMNS[KEYPAD[row].index(key)], COLUMN_PEAK, ms)
+    return [a + b for a, b in zip(low, high)]
+
+
 def formant_gain(hz, formants):
     gain = 0.004
     for centre, width, weight in zip(formants, BANDWIDTHS, WEIGHTS):

@@ -71,7 +71,27 @@ judge_events() {
     fi
 }
 
+# One line per whole call: file frames streams packets lost
+calls() {
+    python3 - <<'PYTHON'
+import tomllib
+with open("calls.toml", "rb") as file:
+    for table in tomllib.load(file).values():
+        print(*(table[key] for key in "file frames streams packets lost".split()))
+PYTHON
+}
+
+verdict() {
+    if [ -z "$wrong" ]; then
+        echo "PASS $file"
+    else
+        echo "FAIL $file${wrong#;}"
+        failed=1
+    fi
+}
+
 expectations >"$work/expect" || exit 2
+calls >"$work/calls" || exit 2
 while read -r file packets lost duplicates reordered ssrcs ptime clean events ends identities noise pt event_pt digits; do
     wrong=
     claim packets "$(count frame)" "$packets"
@@ -83,11 +103,18 @@ while read -r file packets lost duplicates reordered ssrcs ptime clean events en
     judge_streams
     judge_order
     [ "$digits" = - ] || judge_events
-    if [ -z "$wrong" ]; then
-        echo "PASS $file"
-    else
-        echo "FAIL $file${wrong#;}"
-        failed=1
-    fi
+    verdict
 done <"$work/expect"
+event_pt=96
+while read -r file frames streams packets lost; do
+    wrong=
+    claim frames "$(count frame)" "$frames"
+    claim "RTP packets" "$(count 'rtp.version == 2 && udp.dstport == 20000')" "$packets"
+    claim "bad checksums" "$(count 'ip.checksum.status != "Good" || udp.checksum.status != "Good"')" 0
+    claim malformed "$(count _ws.malformed)" 0
+    dissect -q -z rtp,streams | grep -E ' (40000|20000) ' >"$work/streams"
+    claim streams "$(wc -l <"$work/streams" | tr -d ' ')" "$streams"
+    claim lost "$(sed -n 's/.* \(-\{0,1\}[0-9]*\) (-\{0,1\}[0-9.]*%).*/\1/p' "$work/streams" | awk '{ n += $1 } END { print n + 0 }')" "$lost"
+    verdict
+done <"$work/calls"
 exit $failed

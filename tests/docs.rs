@@ -184,7 +184,7 @@ fn every_command_and_option_that_is_shown_exists() {
         }
     }
     assert_none(&wrong);
-    for command in ["serve", "check", "demo", "call", "bot"] {
+    for command in ["serve", "check", "demo", "call", "replay", "bot"] {
         assert!(shown.contains(command), "no document shows `trunkstream {command}`");
     }
 }

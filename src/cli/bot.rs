@@ -82,7 +82,7 @@ fn modes() -> impl TypedValueParser<Value = BotMode> {
     PossibleValuesParser::new(values).try_map(|name| name.parse::<BotMode>())
 }
 
-fn rate(text: &str) -> Result<SampleRate, String> {
+pub(super) fn rate(text: &str) -> Result<SampleRate, String> {
     let rate = text.parse().ok().and_then(SampleRate::from_hz);
     rate.filter(|rate| rate.hz() <= 24_000).ok_or_else(|| "a stream has 8000, 16000 or 24000 Hz".into())
 }

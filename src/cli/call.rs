@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 
+use super::capture::CaptureArgs;
 use crate::base::pcm::SampleRate;
 use crate::base::random::Random;
 use crate::base::rtp_format::{PCMA, PCMU, RtpFormat};
+use crate::lab::capture::{Capture, Take};
 use crate::lab::pbx::load::{self, LoadPlan};
 use crate::lab::pbx::{
     CallPlan, CallReport, Callee, CalleeError, Impairment, Ladder, Line, LineSettings, LineSink, MediaSummary, Sound,
@@ -44,6 +46,8 @@ const SPEECH_MS: u32 = 10_000;
     trunkstream call sip:1000@127.0.0.1 --play question.wav --record answer.wav\n  \
     trunkstream call sip:1000@127.0.0.1 --header 'X-UUI: customer=42' --dtmf 159#\n  \
     trunkstream call sip:1000@127.0.0.1 --loss 3 --jitter 60   a bad line\n  \
+    trunkstream call sip:1000@10.0.0.5:5070 --account acme     a bridge elsewhere, another account\n  \
+    trunkstream call sip:1000@127.0.0.1 --pcap call.pcap       a captured caller, losses and all\n  \
     trunkstream call sip:1000@127.0.0.1 --calls 500 --rate 50 --duration 60\n\n\
     Exit codes: 0 every call was answered and ended well · 1 not so · 2 wrong arguments")]
 pub struct CallArgs {
@@ -53,6 +57,11 @@ pub struct CallArgs {
     /// What the caller says: a WAV file, `speech` (synthetic, again and again) or `silence`
     #[arg(long, value_name = "WAV", default_value = "speech")]
     play: String,
+    /// Send the RTP of this capture instead: its timing, losses, order and copies, under SSRCs of our own
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["play", "dtmf", "pt"])]
+    pcap: Option<PathBuf>,
+    #[command(flatten)]
+    capture: CaptureArgs,
     /// A header of the INVITE; can be given several times
     #[arg(long = "header", value_name = "'NAME: VALUE'", value_parser = header)]
     headers: Vec<(String, String)>,
@@ -146,7 +155,9 @@ pub fn run(args: CallArgs) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
     runtime.block_on(async {
         let callee = match Callee::resolve(&args.uri).await {
-            Err(error @ (CalleeError::Uri(..) | CalleeError::Transport(_))) => return Ok(wrong(&error)),
+            Err(error @ (CalleeError::Uri(..) | CalleeError::Number(_) | CalleeError::Transport(_))) => {
+                return Ok(wrong(&error));
+            }
             resolved => resolved?,
         };
         let how = How::of(&args);
@@ -249,7 +260,12 @@ pub(super) fn row(name: &str, value: &str) {
 }
 
 fn plan(args: CallArgs, callee: Callee) -> anyhow::Result<CallPlan> {
-    let (sound, natural) = sound(&args.play)?;
+    args.record.as_deref().map(wav::probe).transpose()?;
+    let capture = capture(&args)?;
+    let (sound, natural) = match &capture {
+        Some(take) => (Sound::silence(), take.length() + AFTERWARDS),
+        None => sound(&args.play)?,
+    };
     let mut headers = args.headers;
     if !args.account.is_empty() && !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("X-Exotel-AccountSid")) {
         headers.insert(0, ("X-Exotel-AccountSid".to_owned(), args.account));
@@ -269,14 +285,27 @@ fn plan(args: CallArgs, callee: Callee) -> anyhow::Result<CallPlan> {
         from: args.from,
         headers,
         sound,
+        formats: match &capture {
+            Some(take) => vec![take.format],
+            None => args.pt.iter().map(|name| format(name)).collect(),
+        },
+        capture,
         digits: args.dtmf,
         digits_at,
         duration,
         patience: args.timeout,
-        formats: args.pt.iter().map(|name| format(name)).collect(),
         impairment: Impairment { loss_percent: args.loss, jitter: Duration::from_millis(args.jitter) },
         record: args.record.is_some(),
     })
+}
+
+/// The captured stream to send, where one is asked for.
+fn capture(args: &CallArgs) -> anyhow::Result<Option<Arc<Take>>> {
+    let Some(file) = &args.pcap else {
+        args.capture.ensure_unused()?;
+        return Ok(None);
+    };
+    Ok(Some(Arc::new(Capture::open(file)?.take(args.capture.choice())?)))
 }
 
 /// What is said, and how long a call with it takes by itself.
@@ -349,12 +378,24 @@ mod tests {
     }
 
     #[test]
+    fn a_captured_caller_offers_its_own_codec_and_stays_as_long_as_it_did() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/pcap/speech_pcma_30ms.pcap");
+        let plan = parse(&format!("call 1 --pcap {file}")).expect("a capture");
+        assert_eq!((plan.formats, plan.duration), (vec![PCMA], Duration::from_millis(5970) + AFTERWARDS));
+        assert_eq!(plan.capture.map(|take| take.packets.len()), Some(200));
+        for wrong in [format!("--pcap {file} --dtmf 1"), format!("--pcap {file} --stream 2"), "--stream 1".to_owned()] {
+            assert!(parse(&format!("call 1 {wrong}")).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
     fn wrong_arguments_are_refused() {
         for wrong in ["--dtmf 1x", "--loss 101", "--pt g729", "--header X-UUI", "--rate 5", "--calls 2 --record a.wav"]
         {
             assert!(parse(&format!("call 1 {wrong}")).is_err(), "{wrong}");
         }
         assert!(parse("call 1 --play /does/not/exist.wav").is_err());
+        assert!(parse("call 1 --record /does/not/exist.wav").is_err(), "known before the call");
         assert_eq!(parse("call 1 --pt pcma").expect("a codec").formats, [PCMA]);
     }
 }

@@ -1,36 +1,32 @@
 //! `trunkstream demo`: caller, bridge and bot in one process, one call between them over real sockets, and its story.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use serde_json::Value;
 
 use super::call::row;
+use super::loopback::{self, ACCOUNT, LOCALHOST, NUMBERS, Setup};
 use crate::base::pcm::SampleRate;
 use crate::base::random::Random;
 use crate::base::rtp_format::PCMU;
-use crate::config::{Config, LogFormat};
+use crate::config::LogFormat;
 use crate::lab::bot::{Bot, BotCounters, BotEvent, BotMode, BotSettings};
 use crate::lab::pbx::align::{Comparison, Deviation, compare};
 use crate::lab::pbx::statistics::ms;
 use crate::lab::pbx::{
-    CallPlan, CallReport, Callee, Impairment, Ladder, Line, LineSettings, LineSink, MediaSummary, Sound, free_ports,
-    place,
+    CallPlan, CallReport, Callee, Impairment, Ladder, Line, LineSettings, LineSink, MediaSummary, Sound, place,
 };
 use crate::lab::speech::Speech;
 use crate::lab::wav;
 use crate::media::codec;
-use crate::server::Bridge;
 
-const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// What the INVITE carries for the bot.
-const HEADERS: [(&str, &str); 3] =
-    [("X-Exotel-AccountSid", "acc1"), ("X-UUI", "customer=42;lang=en"), ("X-Custom-Header", "premium-support")];
+const HEADERS: [(&str, &str); 3] = [ACCOUNT, ("X-UUI", "customer=42;lang=en"), ("X-Custom-Header", "premium-support")];
 /// What the caller presses.
 const DIGITS: &str = "159#";
 /// How long it speaks, ms.
@@ -41,10 +37,6 @@ const BEFORE_SPEECH: Duration = Duration::from_millis(300);
 const BEFORE_DIGITS: Duration = Duration::from_millis(300);
 /// The digits take 800 ms; then the last of them has time to reach the bot.
 const AFTER_DIGITS: Duration = Duration::from_millis(1_500);
-/// RTP ports given to the bridge.
-const RTP_PORTS: u16 = 20;
-/// The caller's and the callee's numbers.
-const NUMBERS: (&str, &str) = ("5550100", "1000");
 /// The whole call at most.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long the bridge may take to notice that the call has ended.
@@ -58,7 +50,9 @@ const STALLED: Duration = Duration::from_millis(15);
 /// caller says four seconds of synthetic speech and presses 1 5 9 #; what comes back must be what it said, sample by
 /// sample. Takes about seven seconds and needs no configuration.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Exit codes: 0 all is well · 1 something is not, and the last lines say what")]
+#[command(
+    after_help = "Exit codes: 0 all is well · 1 something is not, and the last lines say what · 2 wrong arguments"
+)]
 pub struct DemoArgs {
     /// Write what the caller heard
     #[arg(long, value_name = "WAV", default_value = "trunkstream-demo.wav")]
@@ -73,6 +67,10 @@ pub struct DemoArgs {
 /// # Errors
 /// A socket that cannot be opened, a file that cannot be written.
 pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
+    if let Err(error) = wav::probe(&args.out) {
+        eprintln!("trunkstream: {error}");
+        return Ok(ExitCode::from(2));
+    }
     if args.verbose {
         super::logging::start(LogFormat::Text, "info");
     }
@@ -103,16 +101,13 @@ async fn play(sound: &Sound) -> anyhow::Result<Story> {
     let messages = Messages::default();
     let bot = start_bot(messages.clone()).await?;
     let url = bot.url("/media?sample-rate=8000&flow=demo");
-    let config = configure(&url)?;
-    let flows = super::flows(&config).map_err(|problems| anyhow!("{problems:?}"))?;
-    let bridge = Bridge::start(config, flows).await.context("the bridge does not start")?;
-    let sip = *bridge.sip_addresses.first().context("the bridge has no SIP address")?;
+    let (bridge, callee) = loopback::start(&Setup { command: "demo", url: &url, ..Setup::default() }).await?;
     println!("One call on this machine, over real sockets: a caller, the bridge, and a bot that echoes.\n");
     row("caller", "speaks for 4 s, presses 1 5 9 #, hangs up");
-    row("bridge", &format!("sip:{}@{sip}", NUMBERS.1));
+    row("bridge", &callee.uri);
     row("bot", &url);
     println!("\nThe call (seconds since the INVITE)\n");
-    let plan = plan(sip, sound.clone());
+    let plan = plan(callee, sound.clone());
     // The caller has a thread of its own: it measures, and shares no runtime with what it measures.
     let caller = tokio::task::spawn_blocking(move || caller(&plan));
     let call = caller.await.context("the caller ended early")??;
@@ -133,55 +128,16 @@ async fn start_bot(messages: Messages) -> anyhow::Result<Bot> {
     Bot::start(settings).await.context("the bot does not start")
 }
 
-/// A configuration as anybody would write it, on ports that are free.
-fn configure(url: &str) -> anyhow::Result<Config> {
-    let sip = UdpSocket::bind((LOCALHOST, 0)).context("no free UDP port")?;
-    let first = free_ports(LOCALHOST, RTP_PORTS).context("no free RTP ports")?;
-    let (sip, last) = (sip.local_addr()?, first + RTP_PORTS - 1);
-    let text = format!(
-        r#"
-[sip]
-listen = ["udp:{sip}"]
-[media]
-listen_address = "{LOCALHOST}"
-rtp_ports = "{first}-{last}"
-threads = 1
-[[account]]
-sid = "acc1"
-max_streams = 10
-[[trunk]]
-name = "demo"
-account = "acc1"
-allow = ["127.0.0.0/8"]
-[[number]]
-number = "{}"
-account = "acc1"
-flow = "demo"
-[[flow]]
-id = "demo"
-start = "talk"
-[flow.step.talk]
-applet = "voicebot"
-url = "{url}"
-"#,
-        NUMBERS.1
-    );
-    Config::from_toml("demo", &text, None).map_err(|problems| {
-        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        anyhow!("the demo's configuration is wrong: {}", problems.join("; "))
-    })
-}
-
-fn plan(sip: SocketAddr, sound: Sound) -> CallPlan {
-    let (from, to) = NUMBERS;
+fn plan(callee: Callee, sound: Sound) -> CallPlan {
     CallPlan {
-        callee: Callee { uri: format!("sip:{to}@{sip}"), address: sip },
-        from: from.to_owned(),
+        callee,
+        from: NUMBERS.0.to_owned(),
         headers: HEADERS.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
         digits: DIGITS.to_owned(),
         digits_at: sound.end() + BEFORE_DIGITS,
         duration: sound.end() + BEFORE_DIGITS + AFTER_DIGITS,
         sound,
+        capture: None,
         patience: PATIENCE,
         formats: vec![PCMU],
         impairment: Impairment::default(),
@@ -359,13 +315,6 @@ fn indented(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_demo_s_configuration_is_right() {
-        let config = configure("ws://127.0.0.1:9001/media?sample-rate=8000").expect("a good configuration");
-        assert!(super::super::flows(&config).is_ok());
-        assert_eq!(config.media.port_count(), usize::from(RTP_PORTS));
-    }
 
     #[test]
     fn speech_after_g711_is_what_it_was_to_the_ear_and_no_longer_changes() {

@@ -5,9 +5,12 @@
 
 pub mod bot;
 pub mod call;
+mod capture;
 pub mod check;
 pub mod demo;
 mod logging;
+mod loopback;
+pub mod replay;
 pub mod serve;
 
 use std::path::PathBuf;
@@ -24,7 +27,9 @@ use crate::flow::Flows;
     version,
     max_term_width = 110,
     after_help = "Begin with `trunkstream demo`: a whole call on this machine, in ten seconds.\n\
-                  Then `trunkstream check --config config/trunkstream.toml` and `trunkstream serve …` with your own file.\n\n\
+                  Then `trunkstream call sip:NUMBER@HOST` and `trunkstream bot` stand in for a PBX and a bot,\n\
+                  `trunkstream replay call.pcap` plays a captured call again.\n\
+                  Your own file: `trunkstream check --config config/trunkstream.toml`, then `trunkstream serve --config …`.\n\n\
                   Exit codes: 0 done · 1 it ran and the answer is no · 2 wrong arguments or configuration"
 )]
 struct Arguments {
@@ -50,6 +55,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// A test PBX: place calls, play and record audio, press digits, print the SIP ladder
     Call(call::CallArgs),
+    /// A captured call through the media path again: what was lost, what was mended, what the bot hears
+    Replay(replay::ReplayArgs),
     /// A test bot: take AgentStream connections and print what comes
     Bot(bot::BotArgs),
 }
@@ -62,6 +69,7 @@ pub fn run() -> ExitCode {
         Command::Check { config } => Ok(check::run(&config, &flow_problems)),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Call(arguments) => call::run(arguments),
+        Command::Replay(arguments) => replay::run(&arguments),
         Command::Bot(arguments) => bot::run(arguments),
     };
     outcome.unwrap_or_else(|error| {

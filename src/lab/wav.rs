@@ -72,6 +72,20 @@ pub fn write(path: &Path, rate: SampleRate, samples: &[i16]) -> Result<(), WavEr
     writer.finish()
 }
 
+/// Whether a file could be written at `path`, asked before a call is made for it. What is there stays as it is.
+///
+/// # Errors
+/// A folder that is not there or may not be written to, a path that is a folder.
+pub fn probe(path: &Path) -> Result<(), WavError> {
+    let new = !path.exists();
+    let opened = std::fs::OpenOptions::new().append(true).create(true).open(path);
+    opened.map_err(|error| WavError::File { path: path.to_owned(), error: error.into() })?;
+    if new {
+        let _ = std::fs::remove_file(path);
+    }
+    Ok(())
+}
+
 /// A WAV file that grows while a call goes on.
 pub struct WavWriter {
     path: PathBuf,
@@ -155,6 +169,19 @@ mod tests {
         write(&path, SampleRate::Hz8000, &samples).expect("the file is written");
         assert_eq!(read_8khz(&path).expect("the file is read"), samples);
         let _ = std::fs::remove_file(path);
+    }
+
+    #[test]
+    fn a_path_is_known_to_be_writable_without_touching_what_is_there() {
+        let path = scratch("probe.wav");
+        assert!(probe(&path).is_ok() && !path.exists());
+        write(&path, SampleRate::Hz8000, &[1, 2, 3]).expect("the file is written");
+        assert!(probe(&path).is_ok());
+        assert_eq!(read_8khz(&path).expect("as before"), [1, 2, 3]);
+        let _ = std::fs::remove_file(path);
+        let said = probe(Path::new("/does/not/exist/a.wav")).expect_err("no folder").to_string();
+        assert!(said.starts_with("/does/not/exist/a.wav: "), "{said}");
+        assert!(probe(&std::env::temp_dir()).is_err(), "a folder");
     }
 
     #[test]

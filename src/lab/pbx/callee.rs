@@ -22,6 +22,11 @@ pub enum CalleeError {
     /// No SIP URI.
     #[error("{0:?} is no SIP URI ({1}); expected sip:NUMBER@HOST[:PORT]")]
     Uri(String, UriError),
+    /// A number without a host.
+    #[error(
+        "{0:?} is a number; whose? Say where the bridge or PBX is: sip:{0}@HOST[:PORT], here perhaps sip:{0}@127.0.0.1"
+    )]
+    Number(String),
     /// Another scheme or transport.
     #[error("{0:?} cannot be called: SIP over UDP only, as sip:NUMBER@HOST[:PORT]")]
     Transport(String),
@@ -49,8 +54,13 @@ impl Callee {
     /// Reads `sip:1000@host:5060`, `1000@host` or `host`, and looks the host up.
     ///
     /// # Errors
-    /// Anything but a SIP URI for UDP, and a host without address.
+    /// Anything but a SIP URI for UDP, a number without a host, and a host without address.
     pub async fn resolve(text: &str) -> Result<Self, CalleeError> {
+        // A resolver would take 1000 for the IPv4 address 0.0.3.232.
+        let bare = text.strip_prefix("sip:").unwrap_or(text);
+        if !bare.is_empty() && bare.chars().all(|c| c.is_ascii_digit() || "+*#-".contains(c)) {
+            return Err(CalleeError::Number(bare.to_owned()));
+        }
         let full = if text.contains(':') && text.split(':').next().is_some_and(|scheme| !scheme.contains(['@', '.'])) {
             text.to_owned()
         } else {
@@ -139,6 +149,15 @@ mod tests {
         }
         let error = resolve("sip:1000@").await.expect_err("no host");
         assert!(error.contains("sip:NUMBER@HOST"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_number_alone_is_not_taken_for_an_address() {
+        for text in ["1000", "sip:1000", "+911234567890", "*98"] {
+            let error = resolve(text).await.expect_err("no host");
+            let number = text.trim_start_matches("sip:");
+            assert!(error.contains(&format!("sip:{number}@HOST")), "{error}");
+        }
     }
 
     #[tokio::test]

@@ -27,3 +27,4 @@ pub use line::{Line, LineSettings};
 pub use plan::{CallPlan, LineSink, Sound};
 pub use report::{CallReport, MediaSummary, Outcome};
 pub use sockets::free_ports;
+pub use talk::open_settings;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::callee::Callee;
 use super::impairment::Impairment;
 use crate::base::rtp_format::RtpFormat;
+use crate::lab::capture::Take;
 
 /// Where printed lines go; the line has no line end.
 pub type LineSink = Arc<dyn Fn(&str) + Send + Sync>;
@@ -21,6 +22,8 @@ pub struct CallPlan {
     pub headers: Vec<(String, String)>,
     /// What the caller says, 8 kHz.
     pub sound: Sound,
+    /// A captured stream that is sent from the answer on, in place of sound and digits.
+    pub capture: Option<Arc<Take>>,
     /// Digits to press; none where empty.
     pub digits: String,
     /// They are pressed this long after the answer, in place of the sound.

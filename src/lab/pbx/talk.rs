@@ -13,6 +13,7 @@ use super::report::MediaSummary;
 use super::statistics::Spread;
 use crate::base::random::Random;
 use crate::config::MediaNat;
+use crate::lab::capture::{Playback, Spoken};
 use crate::media::codec;
 use crate::media::{MediaFormat, MediaSession, MediaSettings};
 use crate::sdp::Negotiated;
@@ -32,6 +33,7 @@ pub(super) struct Talk {
     link: Link,
     heard: Heard,
     sound: Sound,
+    playback: Option<Playback>,
     /// Digits that are still to be pressed.
     digits: String,
     digits_at: Duration,
@@ -66,8 +68,10 @@ impl Talk {
         let started = Instant::now();
         let format = media_format(negotiated);
         let codec = codec::of_format(&format.format)?;
-        let mut session = MediaSession::new(started, settings(), random);
+        let mut session = MediaSession::new(started, open_settings(), random);
         session.set_format(started, &format, true);
+        let spoken = Spoken { payload_type: format.payload_type, telephone_event: format.telephone_event };
+        let playback = plan.capture.clone().map(|take| Playback::new(take, spoken, random.fork()));
         Some(Self {
             session,
             rtp,
@@ -75,6 +79,7 @@ impl Talk {
             link: Link::new(plan.impairment, random.fork()),
             heard: Heard::new(codec, format.payload_type, plan.record),
             sound: plan.sound.clone(),
+            playback,
             digits: plan.digits.clone(),
             digits_at: plan.digits_at,
             digits_refused: false,
@@ -90,7 +95,8 @@ impl Talk {
 
     /// Waits for the next thing to do and does it. May be dropped while it waits.
     pub(super) async fn step(&mut self) {
-        let due = self.link.poll_timeout().into_iter().fold(self.due(), Instant::min);
+        let waiting = [self.link.poll_timeout(), self.playback_due()];
+        let due = waiting.into_iter().flatten().fold(self.due(), Instant::min);
         tokio::select! {
             _ = self.rtp.readable() => self.receive(),
             _ = self.rtcp.readable() => self.receive_rtcp(),
@@ -106,6 +112,11 @@ impl Talk {
     /// When the next packet leaves.
     fn due(&self) -> Instant {
         self.started + Duration::from_millis(u64::from(self.format.ptime_ms)) * self.ticks
+    }
+
+    /// When the next captured packet leaves.
+    fn playback_due(&self) -> Option<Instant> {
+        Some(self.started + self.playback.as_ref()?.poll_timeout()?)
     }
 
     fn receive(&mut self) {
@@ -134,10 +145,14 @@ impl Talk {
     fn send(&mut self) {
         let now = Instant::now();
         while self.due() <= now {
-            self.lateness.push(now - self.due());
-            self.send_packet(now);
+            if self.playback.is_none() {
+                self.lateness.push(now - self.due());
+                self.send_packet(now);
+            }
+            self.play_out(now);
             self.ticks += 1;
         }
+        self.send_captured(now);
         while let Some((to, packet)) = self.link.poll(now) {
             let _ = self.rtp.try_send_to(&packet, to);
         }
@@ -160,9 +175,22 @@ impl Talk {
         if let Some(to) = self.session.packet(now, &self.buffers.audio, &mut self.buffers.packet) {
             self.link.push(now, to, &self.buffers.packet);
         }
-        // The session's own play-out has to move on; what it plays is of no interest here.
+    }
+
+    /// The session's own play-out has to move on; what it plays is of no interest here.
+    fn play_out(&mut self, now: Instant) {
         self.buffers.audio.clear();
         self.session.pull(now, &mut self.buffers.audio);
+    }
+
+    fn send_captured(&mut self, now: Instant) {
+        while let Some(due) = self.playback_due().filter(|due| *due <= now) {
+            let Some(playback) = &mut self.playback else { return };
+            if playback.poll(now - self.started, &mut self.buffers.packet) {
+                self.lateness.push(now - due);
+                self.link.push(now, self.format.remote, &self.buffers.packet);
+            }
+        }
     }
 
     /// The end of the call: RTCP BYE, and what there was.
@@ -180,7 +208,7 @@ impl Talk {
             local: self.rtp.local_addr()?,
             remote: report.remote.unwrap_or(self.format.remote),
             codec: (self.format.format.encoding_name, self.format.payload_type),
-            sent: report.packets_sent,
+            sent: report.packets_sent + self.playback.as_ref().map_or(0, Playback::sent),
             dropped: self.link.dropped(),
             lateness: Spread::of(self.lateness),
             digits_refused: self.digits_refused,
@@ -190,7 +218,8 @@ impl Talk {
 }
 
 /// Sources are taken as they come: a test PBX does not defend itself.
-fn settings() -> MediaSettings {
+#[must_use]
+pub fn open_settings() -> MediaSettings {
     MediaSettings {
         nat: MediaNat::On,
         media_acl: Vec::new(),

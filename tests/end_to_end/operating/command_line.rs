@@ -92,7 +92,7 @@ fn check_is_0_for_a_good_file_and_1_where_the_host_stands_in_the_way() {
 fn help_teaches_every_command_and_is_exit_code_0() {
     let (code, out, _) = said(&trunkstream(&["--help"]).output().expect("the binary starts"));
     assert_eq!(code, Some(0));
-    for word in ["serve", "check", "demo", "call", "bot", "Exit codes"] {
+    for word in ["serve", "check", "demo", "call", "replay", "bot", "Exit codes"] {
         assert!(out.contains(word), "{word}\n{out}");
     }
 }

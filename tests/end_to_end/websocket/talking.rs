@@ -73,6 +73,7 @@ async fn measured_call(bridge: &Bridge, number: &str) -> CallReport {
         from: "0911".to_owned(),
         headers: vec![("X-Exotel-AccountSid".to_owned(), ACCOUNT.to_owned())],
         sound: Sound::silence(),
+        capture: None,
         digits: String::new(),
         digits_at: Duration::ZERO,
         duration: Duration::from_secs(3),
