@@ -19,11 +19,11 @@ export PIPECAT_PYTHON
 BUILD_TOOLS := cc=gcc pkg-config=pkg-config pc:opus=libopus-dev
 TEST_TOOLS := $(BUILD_TOOLS) python3=python3 python3-venv=python3-venv sipp=sip-tester tshark=tshark dumpcap=tshark
 
-.PHONY: help demo build release test test-rust test-slow sipp captures bench bench-floor docs lint fmt deny \
-	build-tools test-tools clean
+.PHONY: help demo build release test test-rust test-slow sipp captures bench bench-media bench-floor docs lint fmt \
+	deny build-tools test-tools clean
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 24
 
 demo: build-tools ## one call on this machine: caller, bridge and bot over real sockets; says whether the audio is intact
 	@echo 'building (the first time takes some minutes) ...'
@@ -55,12 +55,32 @@ captures: test-tools ## pcap/ is what its generator makes, and tshark sees in it
 	python3 pcap/gen.py --check
 	pcap/verify.sh
 
-bench: build-tools ## every bench
-	cargo bench --locked --bench '*'
+bench: build-tools ## every bench, those of `bench-media` among them; wants a quiet machine
+	cargo build --locked --release
+	VARIANTS=all cargo bench --locked --no-fail-fast --bench '*'
+
+bench-media: build-tools ## the bridge under load beside what it is measured by, about ten minutes; one table, then what fails
+	cargo build --locked --release
+	VARIANTS=all cargo bench --locked --bench floor
 
 bench-floor: build-tools ## the raw system-call loop beside the bridge, 500 calls; the last line is `ratio N.NN`
 	cargo build --locked --release
 	cargo bench --locked --bench floor
+
+# One part of bench-media each; CALLS and SECONDS change the size.
+bench-floor-1000: ## the same with 1000 calls
+bench-floor-flat: ## the cost of a call at 100 and at 1000 calls
+bench-floor-16k: ## a 16 kHz stream beside an 8 kHz one
+bench-floor-wss: ## wss beside ws
+bench-floor-20ms: ## 20 ms chunks beside 100 ms
+bench-floor-yardstick: ## the bridge beside a plain tokio bridge, a task and an interval per call
+bench-floor-shards: ## two media threads beside one
+bench-floor-stall: ## the process stands still for 500 ms: echo delay before and after
+bench-floor-flood: ## 64 datagrams at a time on one call's port: the others' pacing
+bench-floor-loaded: ## SCHED_FIFO beside a busy loop on the same core
+bench-floor-%: build-tools
+	cargo build --locked --release
+	VARIANTS=$(if $(filter 1000,$*),floor-1000,$*) cargo bench --locked --bench floor
 
 docs: build-tools ## the API documentation, warnings are errors: target/doc/trunkstream/index.html
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps

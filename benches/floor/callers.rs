@@ -1,16 +1,16 @@
-//! The callers: N calls that each send a G.711 packet every 20 ms and note when one comes back.
+//! The callers: N calls, driven by one thread, that are set up, kept up and ended.
 
-use std::io::{self, ErrorKind};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use crate::sip::{self, Dialog};
+use crate::sound::{Recorded, Sound, wall_ns};
 use crate::{Failure, arrival};
 
 /// The callers' clock ticks this often; a call sends at one tick in twenty, so arrivals are spread over the 20 ms.
 const TICK: Duration = Duration::from_millis(1);
 const SLOTS: u64 = 20;
-const INTERVAL_NS: u64 = 20_000_000;
 /// The callers' ports, below what the system hands out by itself and beside the bridge's.
 const PORTS: std::ops::Range<u16> = 10_000..20_000;
 /// An unanswered request is sent again after this.
@@ -23,16 +23,12 @@ pub struct Callers {
     ticks: u64,
     next_tick: Instant,
     recorded: Option<Recorded>,
+    /// A call whose arrivals are not noted.
+    left_out: Option<usize>,
+    bridge: Option<SocketAddr>,
+    /// From INVITE to 200, ns.
+    setups: Vec<u64>,
     failure: Option<String>,
-}
-
-/// What was measured in the window.
-#[derive(Default)]
-pub struct Recorded {
-    /// RTP packets that came back.
-    pub packets: u64,
-    /// |interval - 20 ms| of every two packets that followed each other on a call, ns.
-    errors: Vec<u32>,
 }
 
 struct Call {
@@ -40,12 +36,12 @@ struct Call {
     /// Bound so that the bridge's RTCP finds a socket; never read.
     _rtcp: UdpSocket,
     remote: Option<SocketAddr>,
-    packet: [u8; 172],
-    sequence: u16,
-    last_arrival: Option<u64>,
+    sound: Sound,
     dialog: Option<Dialog>,
     stage: Stage,
     sent_at: Instant,
+    /// When the first INVITE left, ns since 1970.
+    invited_at: u64,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -58,15 +54,6 @@ enum Stage {
     Gone,
     /// The bridge ended it.
     Lost,
-}
-
-impl Recorded {
-    /// The errors' percentiles, in ms.
-    pub fn percentiles_ms<const N: usize>(&mut self, shares: [f64; N]) -> [f64; N] {
-        self.errors.sort_unstable();
-        let last = self.errors.len().saturating_sub(1);
-        shares.map(|share| self.errors.get((last as f64 * share) as usize).map_or(f64::NAN, |&ns| f64::from(ns) / 1e6))
-    }
 }
 
 impl Callers {
@@ -83,7 +70,18 @@ impl Callers {
         let calls = calls.collect::<io::Result<Vec<_>>>()?;
         let signalling = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
         signalling.set_nonblocking(true)?;
-        Ok(Self { calls, signalling, ticks: 0, next_tick: Instant::now(), recorded: None, failure: None })
+        arrival::stamp(&signalling)?;
+        Ok(Self {
+            calls,
+            signalling,
+            ticks: 0,
+            next_tick: Instant::now(),
+            recorded: None,
+            left_out: None,
+            bridge: None,
+            setups: Vec::new(),
+            failure: None,
+        })
     }
 
     /// Where the callers take RTP.
@@ -118,7 +116,7 @@ impl Callers {
     /// Sets every call up, `rate` a second; returns when all are answered.
     pub fn call(&mut self, bridge: SocketAddr, rate: u32) -> Result<(), Failure> {
         let local = self.signalling.local_addr()?;
-        self.next_tick = Instant::now();
+        (self.next_tick, self.bridge) = (Instant::now(), Some(bridge));
         let gap = Duration::from_secs(1) / rate;
         let started = Instant::now();
         for number in 0..self.calls.len() {
@@ -126,6 +124,7 @@ impl Callers {
             let call = &mut self.calls[number];
             call.dialog = Some(Dialog::new(number, local, bridge));
             call.stage = Stage::Inviting;
+            call.invited_at = wall_ns();
             self.send_request(number)?;
         }
         let deadline = Instant::now() + Duration::from_secs(20);
@@ -159,13 +158,29 @@ impl Callers {
 
     /// From now on arrivals are noted.
     pub fn start_recording(&mut self) {
-        self.calls.iter_mut().for_each(|call| call.last_arrival = None);
+        self.calls.iter_mut().for_each(|call| call.sound.forget_arrival());
         self.recorded = Some(Recorded::default());
     }
 
     /// What was noted.
     pub fn stop_recording(&mut self) -> Recorded {
         self.recorded.take().unwrap_or_default()
+    }
+
+    /// How long each call took from INVITE to 200, ns, by the kernel's time stamps of the answers.
+    pub fn setups(&self) -> &[u64] {
+        &self.setups
+    }
+
+    /// Does not note what comes to this call; returns where the bridge takes its RTP.
+    pub fn leave_out(&mut self, number: usize) -> Option<SocketAddr> {
+        self.left_out = Some(number);
+        self.calls.get(number)?.remote
+    }
+
+    /// Calls whose arrivals are noted.
+    pub fn noted(&self) -> usize {
+        self.calls.len() - usize::from(self.left_out.is_some())
     }
 
     /// Calls that the bridge ended.
@@ -182,8 +197,9 @@ impl Callers {
             self.next_tick += TICK;
             self.ticks += 1;
             let slot = (self.ticks % SLOTS) as usize;
-            for call in self.calls.iter_mut().skip(slot).step_by(SLOTS as usize) {
-                call.tick(self.recorded.as_mut())?;
+            for (number, call) in self.calls.iter_mut().enumerate().skip(slot).step_by(SLOTS as usize) {
+                let recorded = self.recorded.as_mut().filter(|_| self.left_out != Some(number));
+                call.sound.tick(&call.rtp, call.remote, recorded)?;
             }
             self.signals()?;
         }
@@ -192,14 +208,14 @@ impl Callers {
 
     /// Takes what the bridge signalled and sends unanswered requests again.
     fn signals(&mut self) -> Result<(), Failure> {
-        let mut datagram = [0; 4096];
-        while let Ok((length, from)) = self.signalling.recv_from(&mut datagram) {
+        let mut datagram = [0; 2048];
+        while let Ok(Some((length, arrival))) = arrival::receive(&self.signalling, &mut datagram) {
             let Ok(text) = std::str::from_utf8(&datagram[..length]) else { continue };
-            if let Some(ok) = sip::ok_to(text) {
-                self.signalling.send_to(ok.as_bytes(), from)?;
+            if let (Some(ok), Some(bridge)) = (sip::ok_to(text), self.bridge) {
+                self.signalling.send_to(ok.as_bytes(), bridge)?;
                 self.ended_by_bridge(text);
             } else if let Some(answer) = sip::read(text) {
-                self.answered(&answer)?;
+                self.answered(&answer, arrival)?;
             }
         }
         if self.ticks.is_multiple_of(100) {
@@ -211,7 +227,7 @@ impl Callers {
         Ok(())
     }
 
-    fn answered(&mut self, answer: &sip::Answer) -> Result<(), Failure> {
+    fn answered(&mut self, answer: &sip::Answer, arrival: u64) -> Result<(), Failure> {
         let Some(call) = self.calls.get_mut(answer.call) else { return Ok(()) };
         let (Some(dialog), before) = (call.dialog.as_mut(), call.stage) else { return Ok(()) };
         match (answer.to_invite, answer.code) {
@@ -220,6 +236,7 @@ impl Callers {
                 if matches!(before, Stage::Inviting | Stage::Ringing) {
                     dialog.established(answer);
                     (call.remote, call.stage) = (answer.media, Stage::Up);
+                    self.setups.push(arrival.saturating_sub(call.invited_at));
                 }
                 let ack = dialog.ack();
                 self.send(&ack, answer.call)?;
@@ -268,54 +285,15 @@ impl Call {
     fn new(number: u32, rtp: UdpSocket, rtcp: UdpSocket) -> io::Result<Self> {
         rtp.set_nonblocking(true)?;
         arrival::stamp(&rtp)?;
-        let mut packet = [0; 172];
-        packet[0] = 0x80;
-        packet[8..12].copy_from_slice(&(number + 1).to_be_bytes());
-        // A soft noise: no code is rare enough to matter, and nothing that could pass for silence.
-        packet[12..].iter_mut().zip(0u32..).for_each(|(octet, i)| *octet = 0xc0 | (i * 37 % 64) as u8);
         Ok(Self {
             rtp,
             _rtcp: rtcp,
             remote: None,
-            packet,
-            sequence: 0,
-            last_arrival: None,
+            sound: Sound::new(number),
             dialog: None,
             stage: Stage::Idle,
             sent_at: Instant::now(),
+            invited_at: 0,
         })
-    }
-
-    /// Sends the next packet and takes what has come.
-    fn tick(&mut self, recorded: Option<&mut Recorded>) -> io::Result<()> {
-        if let Some(remote) = self.remote {
-            self.sequence = self.sequence.wrapping_add(1);
-            let timestamp = u32::from_be_bytes([self.packet[4], self.packet[5], self.packet[6], self.packet[7]]);
-            self.packet[2..4].copy_from_slice(&self.sequence.to_be_bytes());
-            self.packet[4..8].copy_from_slice(&timestamp.wrapping_add(160).to_be_bytes());
-            match self.rtp.send_to(&self.packet, remote) {
-                Err(error) if error.kind() != ErrorKind::ConnectionRefused => return Err(error),
-                _ => {}
-            }
-        }
-        self.receive(recorded)
-    }
-
-    fn receive(&mut self, mut recorded: Option<&mut Recorded>) -> io::Result<()> {
-        let mut packet = [0; 2048];
-        while let Some((length, arrival)) = arrival::receive(&self.rtp, &mut packet)? {
-            if length < 12 || packet[0] >> 6 != 2 || packet[1] & 0x7f != 0 {
-                continue;
-            }
-            if let Some(recorded) = recorded.as_deref_mut() {
-                recorded.packets += 1;
-                if let Some(last) = self.last_arrival {
-                    let error = arrival.abs_diff(last).abs_diff(INTERVAL_NS);
-                    recorded.errors.push(u32::try_from(error).unwrap_or(u32::MAX));
-                }
-            }
-            self.last_arrival = Some(arrival);
-        }
-        Ok(())
     }
 }

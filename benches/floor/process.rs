@@ -1,4 +1,4 @@
-//! The process under test: pinned, measured from outside, ended.
+//! The process under test: pinned, measured from outside, stopped and continued, ended.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
@@ -13,13 +13,22 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::Failure;
 
+/// `SCHED_FIFO` in field 41 of `/proc/PID/stat` (proc(5)).
+const SCHED_FIFO: u64 = 1;
+
 /// What `/proc` says of a process.
-#[derive(Clone, Copy)]
+#[derive(Clone, Default)]
 pub struct Usage {
-    /// User and system time of all its threads.
+    /// User and system time of the threads that are alive.
     pub cpu: Duration,
     /// Resident memory.
     pub resident_kib: u64,
+    /// Voluntary context switches of the threads that are alive.
+    pub switches: u64,
+    /// User and system time of each media thread, in their order.
+    pub media: Vec<Duration>,
+    /// Whether every media thread runs under `SCHED_FIFO`.
+    pub is_realtime: bool,
 }
 
 /// A running system under test.
@@ -29,30 +38,34 @@ pub struct Process {
 }
 
 impl Process {
-    /// The raw loop on `core`, with its bots at `bot`.
-    pub fn start_raw(core: usize, bot: SocketAddr) -> Result<Self, Failure> {
+    /// This very program on `cores` in one of its other roles: `raw`, `yardstick` or `spin`.
+    pub fn start_own(cores: &[usize], role: &str, arguments: &[&str]) -> Result<Self, Failure> {
         let own = std::env::current_exe()?;
-        Self::start(core, &[own.as_os_str().to_str().ok_or("odd path")?, "raw", &bot.to_string()], "raw.log")
+        let own = own.to_str().ok_or("odd path")?;
+        let command: Vec<&str> = [own, role].into_iter().chain(arguments.iter().copied()).collect();
+        Self::start(cores, &command, role)
     }
 
-    /// The bridge on `core` with this configuration.
-    pub fn start_bridge(core: usize, config: &str) -> Result<Self, Failure> {
+    /// The bridge on `cores` with this configuration.
+    pub fn start_bridge(cores: &[usize], config: &str) -> Result<Self, Failure> {
         let file = scratch("floor.toml")?;
         std::fs::write(&file, config)?;
         let file = file.to_str().ok_or("odd path")?;
-        Self::start(core, &[env!("CARGO_BIN_EXE_trunkstream"), "serve", "--config", file], "bridge.log")
+        Self::start(cores, &[env!("CARGO_BIN_EXE_trunkstream"), "serve", "--config", file], "bridge")
     }
 
-    fn start(core: usize, command: &[&str], log: &str) -> Result<Self, Failure> {
-        let log = scratch(log)?;
-        let output = File::create(&log)?;
-        let raw = command.contains(&"raw");
+    /// Its log is `NAME.log`; the bridge's output goes there too, that of the others is read.
+    fn start(cores: &[usize], command: &[&str], name: &str) -> Result<Self, Failure> {
+        let log = scratch(&format!("{name}.log"))?;
+        let errors = File::create(&log)?;
+        let output = if name == "bridge" { errors.try_clone()?.into() } else { Stdio::piped() };
+        let cores = cores.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
         let child = Command::new(std::env::current_exe()?)
-            .args(["pin", &core.to_string()])
+            .args(["pin", &cores])
             .args(command)
             .stdin(Stdio::piped())
-            .stdout(if raw { Stdio::piped() } else { output.try_clone()?.into() })
-            .stderr(output)
+            .stdout(output)
+            .stderr(errors)
             .spawn()?;
         Ok(Self { child, log })
     }
@@ -62,45 +75,57 @@ impl Process {
         &self.log
     }
 
-    /// Tells the raw loop where the callers are; where it is itself, in the same order.
+    /// Tells the system where the callers are; where it is itself, in the same order.
     pub fn exchange_ports(&mut self, callers: &[SocketAddr]) -> Result<Vec<u16>, Failure> {
-        let input = self.child.stdin.as_mut().ok_or("the raw loop has no input")?;
+        let input = self.child.stdin.as_mut().ok_or("the system has no input")?;
         for caller in callers {
             writeln!(input, "{caller}")?;
         }
         writeln!(input)?;
         input.flush()?;
-        let output = self.child.stdout.take().ok_or("the raw loop has no output")?;
+        let output = self.child.stdout.take().ok_or("the system has no output")?;
         let lines = BufReader::new(output).lines().take(callers.len());
         let ports = lines.map(|line| Ok(line?.parse()?)).collect::<Result<Vec<u16>, Failure>>()?;
         if ports.len() < callers.len() {
-            return Err(format!("the raw loop ended early; see {}", self.log.display()).into());
+            return Err(format!("the system ended early; see {}", self.log.display()).into());
         }
         Ok(ports)
     }
 
     /// What it has used up to now.
     pub fn usage(&self) -> Result<Usage, Failure> {
-        let pid = self.child.id();
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-        // The second field, the name, may hold spaces; utime and stime are fields 14 and 15 (proc(5)).
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        let ticks: u64 = [11, 12].iter().filter_map(|&i| fields.get(i)?.parse::<u64>().ok()).sum();
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let resident_kib = resident.and_then(|text| text.split_whitespace().next()?.parse().ok());
-        Ok(Usage {
-            cpu: Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64),
-            resident_kib: resident_kib.ok_or("the system under test has ended")?,
-        })
+        let folder = PathBuf::from(format!("/proc/{}", self.child.id()));
+        let status = std::fs::read_to_string(folder.join("status"))?;
+        let resident_kib = number(&status, "VmRSS:").ok_or("the system under test has ended")?;
+        let mut usage = Usage { resident_kib, is_realtime: true, ..Usage::default() };
+        let mut media = Vec::new();
+        for task in std::fs::read_dir(folder.join("task"))?.flatten() {
+            // A thread may end between the two looks.
+            let Ok(status) = std::fs::read_to_string(task.path().join("status")) else { continue };
+            usage.switches += number(&status, "voluntary_ctxt_switches:").unwrap_or_default();
+            let Ok(stat) = Stat::read(&task.path()) else { continue };
+            usage.cpu += stat.cpu;
+            if stat.name.starts_with("media-") {
+                usage.is_realtime &= stat.policy == SCHED_FIFO;
+                media.push((stat.name, stat.cpu));
+            }
+        }
+        media.sort();
+        usage.is_realtime &= !media.is_empty();
+        usage.media = media.into_iter().map(|(_, cpu)| cpu).collect();
+        Ok(usage)
+    }
+
+    /// Stops the process, or lets it go on.
+    pub fn signal(&self, signal: Signal) -> Result<(), Failure> {
+        let pid = Pid::from_raw(self.child.id().try_into()?).ok_or("no process")?;
+        Ok(kill_process(pid, signal)?)
     }
 
     /// SIGTERM; after 10 s SIGKILL.
     pub fn end(mut self) -> Result<(), Failure> {
         drop(self.child.stdin.take());
-        if let Some(pid) = Pid::from_raw(self.child.id().try_into()?) {
-            let _ = kill_process(pid, Signal::TERM);
-        }
+        let _ = self.signal(Signal::TERM);
         let deadline = Instant::now() + Duration::from_secs(10);
         while self.child.try_wait()?.is_none() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(50));
@@ -116,26 +141,54 @@ impl Drop for Process {
     }
 }
 
-/// Pins this process to `core`, then becomes `program`: its threads inherit the core and the descriptor limit.
-pub fn pin_and_become(core: &str, program: &str, arguments: &[&str]) -> Result<bool, Failure> {
-    pin(core.parse()?)?;
+/// What a thread's `stat` says, as far as it matters here (proc(5)).
+struct Stat {
+    name: String,
+    cpu: Duration,
+    policy: u64,
+}
+
+impl Stat {
+    fn read(folder: &Path) -> Result<Self, Failure> {
+        let text = std::fs::read_to_string(folder.join("stat"))?;
+        // The second field, the name, may hold spaces; the third is the first after it.
+        let (before, after) = text.rsplit_once(')').ok_or("an odd stat file")?;
+        let name = before.split_once('(').map_or("", |(_, name)| name).to_owned();
+        let fields: Vec<&str> = after.split_whitespace().collect();
+        let field = |number: usize| fields.get(number - 3).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+        // Nanoseconds where the kernel counts them, else user and system time in its ticks.
+        let exact = std::fs::read_to_string(folder.join("schedstat")).ok();
+        let exact = exact.and_then(|text| text.split_whitespace().next()?.parse().ok()).map(Duration::from_nanos);
+        let ticks = (field(14) + field(15)) as f64 / rustix::param::clock_ticks_per_second() as f64;
+        Ok(Self { name, cpu: exact.unwrap_or_else(|| Duration::from_secs_f64(ticks)), policy: field(41) })
+    }
+}
+
+/// The number behind a key of a `status` file.
+fn number(status: &str, key: &str) -> Option<u64> {
+    status.lines().find_map(|line| line.strip_prefix(key))?.split_whitespace().next()?.parse().ok()
+}
+
+/// Pins this process to `cores`, then becomes `program`: its threads inherit the cores and the descriptor limit.
+pub fn pin_and_become(cores: &str, program: &str, arguments: &[&str]) -> Result<bool, Failure> {
+    let cores = cores.split(',').map(str::parse).collect::<Result<Vec<usize>, _>>()?;
+    pin(&cores)?;
     raise_descriptor_limit()?;
     Err(Command::new(program).args(arguments).exec().into())
 }
 
-/// Pins this thread, and those it will start, to `core`.
-pub fn pin(core: usize) -> Result<(), Failure> {
-    let mut cores = CpuSet::new();
-    cores.set(core);
-    Ok(sched_setaffinity(None, &cores)?)
+/// Pins this thread, and those it will start, to `cores`.
+pub fn pin(cores: &[usize]) -> Result<(), Failure> {
+    let mut set = CpuSet::new();
+    cores.iter().for_each(|core| set.set(*core));
+    Ok(sched_setaffinity(None, &set)?)
 }
 
-/// The first two cores this process may use; the same one twice where there is only one.
-pub fn two_cores() -> Result<[usize; 2], Failure> {
+/// The cores this process may use.
+pub fn cores() -> Result<Vec<usize>, Failure> {
     let allowed = sched_getaffinity(None)?;
-    let mut cores = (0..CpuSet::MAX_CPU).filter(|&core| allowed.is_set(core));
-    let first = cores.next().ok_or("no core to run on")?;
-    Ok([first, cores.next().unwrap_or(first)])
+    let cores: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|&core| allowed.is_set(core)).collect();
+    if cores.is_empty() { Err("no core to run on".into()) } else { Ok(cores) }
 }
 
 /// Four descriptors a call on each side: as many as the system lets us have.
@@ -144,7 +197,8 @@ pub fn raise_descriptor_limit() -> Result<(), Failure> {
     Ok(setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?)
 }
 
-fn scratch(name: &str) -> Result<PathBuf, Failure> {
+/// Where this bench writes.
+pub fn scratch(name: &str) -> Result<PathBuf, Failure> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("floor");
     std::fs::create_dir_all(&folder)?;
     Ok(folder.join(name))

@@ -4,13 +4,13 @@
 //! bot's echo every 100 ms, in four phases of 5 ms with absolute deadlines. It decodes nothing, buffers nothing and
 //! decides nothing; the message is a template in which three numbers are counted up.
 
-use std::io::{self, BufRead, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 
 use rustix::thread::{ClockId, clock_nanosleep_absolute};
 use rustix::time::clock_gettime;
 
-use crate::Failure;
+use crate::{Failure, told};
 
 const PHASES: usize = 4;
 const PHASE_NS: i64 = 5_000_000;
@@ -39,21 +39,12 @@ struct Message {
 
 /// Sets the calls up as it is told on standard input, says its ports on standard output, and runs until the input ends.
 pub fn run(bot: &str) -> Result<bool, Failure> {
-    let mut callers = Vec::new();
-    for line in io::stdin().lock().lines() {
-        match line?.as_str() {
-            "" => break,
-            caller => callers.push(caller.parse::<SocketAddr>()?),
-        }
-    }
-    let mut calls = callers.into_iter().map(|caller| Call::open(caller, bot)).collect::<Result<Vec<_>, _>>()?;
+    let mut calls =
+        told::callers()?.into_iter().map(|caller| Call::open(caller, bot)).collect::<Result<Vec<_>, _>>()?;
     for call in &calls {
         println!("{}", call.rtp.local_addr()?.port());
     }
-    std::thread::spawn(|| {
-        let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
-        std::process::exit(0);
-    });
+    told::end_with_input();
     let mut deadline = clock_gettime(ClockId::Monotonic);
     for phase in (0..PHASES).cycle() {
         deadline.tv_nsec += PHASE_NS;

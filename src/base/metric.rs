@@ -54,6 +54,7 @@ metrics_list! {
     RTP_SSRC_CHANGES Counter "rtp_ssrc_changes_total" "Changes of the RTP sender's SSRC, at call end.";
     RTP_CONCEALED Counter "rtp_concealed_milliseconds_total" "Milliseconds of caller audio filled for lost packets, at call end.";
     RTP_PORTS_IN_USE Gauge "rtp_port_pairs_in_use" "RTP port pairs bound to calls.";
+    RTP_KERNEL_DROPS Counter "trunkstream_rtp_kernel_drops_total" "Datagrams to RTP and RTCP ports that the kernel dropped: a receive buffer was full or a checksum wrong.";
     RTP_JITTER Histogram "rtp_jitter_milliseconds" "Interarrival jitter of the caller's RTP, mean of a call.";
     RTP_PEER_LOSS Histogram "rtp_peer_loss_percent" "Share of our RTP that the caller's side missed, by its last RTCP report of a call.";
     RTP_PEER_JITTER Histogram "rtp_peer_jitter_milliseconds" "Jitter of our RTP at the caller's side, by its last RTCP report of a call.";

@@ -145,6 +145,8 @@ pub struct Media {
     pub port_quarantine: Duration,
     /// Media threads; 0 is one per core.
     pub shards: usize,
+    /// Priority of media threads under `SCHED_FIFO`, 1 to 99; 0 is off.
+    pub realtime_priority: u8,
     /// DSCP of RTP, 0 to 63 (RTP-034).
     pub dscp: u8,
     /// No RTP for this long ends the call (RTP-042).

@@ -117,6 +117,10 @@ pub(super) struct Media {
     /// Media threads; 0 is one per core.
     #[schemars(range(min = 0, max = 1024))]
     pub threads: usize,
+    /// Priority of the media threads under SCHED_FIFO: they go before everything ordinary, so that packets leave in time on
+    /// a loaded machine too. 0 is off. Needs CAP_SYS_NICE or LimitRTPRIO; without them it is warned about, and calls go on.
+    #[schemars(range(min = 0, max = 99))]
+    pub realtime_priority: u8,
     /// DSCP of RTP and RTCP packets: 46 is EF, 0 marks nothing.
     #[schemars(range(min = 0, max = 63))]
     pub dscp: u8,
@@ -139,6 +143,7 @@ impl Default for Media {
             rtp_ports: "10000-29999".into(),
             port_quarantine_seconds: 10,
             threads: 0,
+            realtime_priority: 0,
             dscp: 46,
             rtp_timeout_seconds: 60,
             rtp_start_timeout_seconds: 10,

@@ -9,10 +9,12 @@ use std::path::Path;
 use std::str::FromStr;
 
 use socket2::{Domain, Protocol, Socket, Type};
+use tracing::warn;
 
 use crate::config::{Config, Media, PORTS_PER_CALL, is_private};
 use crate::net::rtp_socket::RECEIVE_BUFFER as RTP_RECEIVE_BUFFER;
 use crate::net::sip_udp::RECEIVE_BUFFER as SIP_RECEIVE_BUFFER;
+use crate::server::priority;
 
 /// File descriptors of one call: RTP, RTCP, WebSocket (OPS-020).
 const FILES_PER_CALL: u64 = 3;
@@ -99,6 +101,8 @@ pub struct Host {
     pub unresolvable: Vec<(String, String)>,
     /// Bot hosts looked up.
     pub bot_hosts: usize,
+    /// Why media threads cannot have `media.realtime_priority`.
+    pub realtime_refused: Option<String>,
     /// The directory of the call records, where it does not exist.
     pub missing_directory: Option<String>,
 }
@@ -107,6 +111,16 @@ pub struct Host {
 #[must_use]
 pub fn findings(config: &Config) -> Vec<Finding> {
     judge(config, &Host::read(config))
+}
+
+/// Says at start what the kernel cut off the receive buffers: calls work, but a stall costs packets (RTP-034).
+pub fn warn_of_small_buffers() {
+    for (what, asked) in [("SIP", SIP_RECEIVE_BUFFER), ("RTP", RTP_RECEIVE_BUFFER)] {
+        let finding = judge_buffer(what, asked, granted_buffer(asked));
+        if finding.severity > Severity::Ok {
+            warn!(advice = finding.advice, "{}", finding.text);
+        }
+    }
 }
 
 /// The address that the default route leaves from. Nothing is sent.
@@ -132,6 +146,7 @@ pub fn judge(config: &Config, host: &Host) -> Vec<Finding> {
     out.push(judge_buffer("SIP", SIP_RECEIVE_BUFFER, host.sip_buffer));
     out.push(judge_buffer("RTP", RTP_RECEIVE_BUFFER, host.rtp_buffer));
     out.extend(judge_clock(host));
+    out.extend(judge_realtime(config, host));
     out.extend(judge_conntrack(config, host));
     out.extend(judge_tenants(config));
     out.extend(judge_bots(host));
@@ -257,6 +272,19 @@ fn judge_clock(host: &Host) -> Vec<Finding> {
     out
 }
 
+/// RTP-036: the media threads go first, where that is wanted.
+fn judge_realtime(config: &Config, host: &Host) -> Option<Finding> {
+    let wanted = config.media.realtime_priority;
+    Some(match &host.realtime_refused {
+        _ if wanted == 0 => return None,
+        None => Finding::ok(format!("media threads may run under SCHED_FIFO, priority {wanted}")),
+        Some(why) => Finding::warn(
+            format!("media threads may not run under SCHED_FIFO, priority {wanted}: {why}"),
+            priority::ADVICE,
+        ),
+    })
+}
+
 /// OPS-007.
 fn judge_conntrack(config: &Config, host: &Host) -> Option<Finding> {
     let needed = CONNTRACK_PER_CALL * config.limits.max_calls as u64;
@@ -324,6 +352,7 @@ impl Host {
             busy_rtp_ports: busy_ports(&config.media),
             unresolvable: lookups.map(|(step, host, _)| (step.clone(), host.clone())).collect(),
             bot_hosts: hosts.len(),
+            realtime_refused: priority::refusal(config.media.realtime_priority),
             missing_directory: missing_directory(config),
         }
     }

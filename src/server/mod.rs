@@ -5,7 +5,9 @@ mod bind;
 mod carrier;
 pub mod clock;
 pub mod host;
+pub mod kernel_drops;
 mod memory;
+pub mod priority;
 pub mod records;
 mod series;
 pub mod shard;
@@ -64,6 +66,7 @@ impl Bridge {
     /// An address that cannot be bound or a certificate that cannot be read, by name.
     pub async fn start(config: Config, flows: Flows) -> anyhow::Result<Self> {
         let metrics = api::metrics::recorder();
+        host::warn_of_small_buffers();
         series::register(&config);
         let mut random = Random::from_system().context("no randomness from the system")?;
         let shard_count = shard_count(config.media.shards);
@@ -83,7 +86,7 @@ impl Bridge {
             sip: commands,
             records,
         };
-        let (shards, threads) = start_shards(shard_count, around, &mut random)?;
+        let (shards, threads) = start_shards(shard_count, config.media.realtime_priority, around, &mut random)?;
         let trunks = Trunks::new(config.trunks.clone());
         let mut endpoint = Endpoint::new(endpoint_config(&config, &sip_addresses), trunks, random.fork());
         endpoint.limit_call_rate(config.limits.max_calls_per_second);
@@ -97,7 +100,7 @@ impl Bridge {
             random,
             memory: MemoryWatch::new(config.limits.max_memory),
         };
-        let mut tasks = vec![tokio::spawn(task.run())];
+        let mut tasks = vec![tokio::spawn(task.run()), tokio::spawn(kernel_drops::watch(config.media.clone()))];
         let admin_address = match config.admin {
             Some(address) => {
                 let (address, serving) = api::serve(address, metrics, directory.clone())
@@ -223,13 +226,14 @@ fn call_settings(config: &Config) -> CallSettings {
 
 type Shards = (Vec<mpsc::UnboundedSender<ShardInput>>, Vec<std::thread::JoinHandle<()>>);
 
-fn start_shards(count: usize, around: Surroundings, random: &mut Random) -> anyhow::Result<Shards> {
+fn start_shards(count: usize, priority: u8, around: Surroundings, random: &mut Random) -> anyhow::Result<Shards> {
     let (mut senders, mut threads) = (Vec::new(), Vec::new());
     let (started, starts) = std::sync::mpsc::channel();
     for number in 0..count {
         let (sender, inputs) = mpsc::unbounded_channel();
         let (around, random, started) = (around.clone(), random.fork(), started.clone());
         let run = move || {
+            priority::raise(priority);
             if let Err(error) = shard::run(inputs, around, random, || started.send(()).unwrap_or(())) {
                 tracing::error!(%error, "a media thread ended");
             }

@@ -79,6 +79,7 @@ fn media(raw: &raw::Media, addresses: &address::Addresses, report: &mut Report) 
         last_port,
         port_quarantine: seconds(raw.port_quarantine_seconds),
         shards: raw.threads,
+        realtime_priority: raw.realtime_priority,
         dscp: raw.dscp,
         rtp_timeout: seconds(raw.rtp_timeout_seconds),
         rtp_start_timeout: seconds(raw.rtp_start_timeout_seconds),

@@ -105,6 +105,19 @@ fn each_shortage_of_the_host_is_told_with_its_remedy() {
 }
 
 #[test]
+fn media_threads_that_may_not_go_first_are_told_where_that_is_wanted() {
+    let wanted = config("rtp_ports", "realtime_priority = 50\nrtp_ports");
+    let refused = Host { realtime_refused: Some("not permitted".into()), ..good_host() };
+    let found = trouble(&wanted, &refused);
+    assert_eq!(
+        found,
+        (Severity::Warn, "media threads may not run under SCHED_FIFO, priority 50: not permitted".into())
+    );
+    let quiet = |config: &Config, host: &Host| judge(config, host).iter().all(|found| found.severity == Severity::Ok);
+    assert!(quiet(&wanted, &good_host()) && quiet(&config("", ""), &refused));
+}
+
+#[test]
 fn a_file_that_takes_no_call_is_told_so() {
     let config = Config::from_toml("t", "[limits]\nmax_calls = 10", Some("203.0.113.10".parse().unwrap())).unwrap();
     let found = judge(&config, &good_host());

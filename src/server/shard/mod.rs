@@ -26,6 +26,7 @@ use crate::net::rtp_socket::Reader;
 use crate::net::websocket::{Full, MESSAGES_WAITING, Writer};
 use crate::server::carrier::{Dialling, Outgoing, Place, carry};
 use crate::server::clock::{LagWatch, MediaClock};
+use crate::server::priority;
 use crate::sip::{DialogId, Event, Reason};
 use crate::stream::SocketEnd;
 
@@ -59,7 +60,8 @@ pub fn run(
     random: Random,
     ready: impl FnOnce(),
 ) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().on_thread_start(priority::lower).build()?;
     LocalSet::new().block_on(&runtime, async move {
         let clock = MediaClock::start()?;
         let shard = Rc::new_cyclic(|this| {
