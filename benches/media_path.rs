@@ -56,6 +56,7 @@ impl Call {
         let settings = MediaSettings {
             nat: MediaNat::Auto,
             media_acl: Vec::new(),
+            relearn_after_silence: false,
             dtmf_mute: true,
             hold_audio_pass: false,
             rtp_timeout: Duration::from_secs(60),

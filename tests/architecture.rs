@@ -55,7 +55,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("sd_notify", &["cli/serve.rs"]),
     ("serde", &[]),
     ("serde_json", &["stream/", "server/records.rs", "config/reference.rs", "config/shape.rs", "lab/", "cli/"]),
-    ("base64_simd", &["stream/base64.rs", "lab/"]),
+    ("base64_simd", &["stream/base64.rs", "sdp/crypto.rs", "lab/"]),
     ("toml", &["config/", "flow/", "server/host.rs"]),
     ("serde_path_to_error", &["flow/settings.rs"]),
     ("schemars", &["config/", "flow/"]),

@@ -86,6 +86,7 @@ fn session(now: Instant, expected: &Expected, remote: SocketAddr, dtmf_mute: boo
     let settings = MediaSettings {
         nat: MediaNat::Auto,
         media_acl: Vec::new(),
+        relearn_after_silence: false,
         dtmf_mute,
         hold_audio_pass: false,
         rtp_timeout: Duration::from_secs(60),

@@ -11,6 +11,20 @@ use crate::base::metric::{self, Kind, METRICS};
 /// Milliseconds: from a late tick to a slow bot.
 const BUCKETS_MS: &[f64] = &[0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 250.0, 1000.0, 5000.0, 30_000.0];
 
+/// Mean opinion scores: fine where calls are.
+const BUCKETS_MOS: &[f64] = &[1.0, 2.0, 2.5, 3.0, 3.3, 3.6, 3.8, 4.0, 4.1, 4.2, 4.3, 4.4, 4.5];
+/// Percent of packets.
+const BUCKETS_PERCENT: &[f64] = &[0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 50.0, 100.0];
+
+/// The buckets of a histogram, by the unit at the end of its name.
+fn buckets(name: &str) -> &'static [f64] {
+    match name {
+        name if name.ends_with("_mos") => BUCKETS_MOS,
+        name if name.ends_with("_percent") => BUCKETS_PERCENT,
+        _ => BUCKETS_MS,
+    }
+}
+
 /// The process's recorder, installed once; every metric is described.
 pub fn recorder() -> PrometheusHandle {
     static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
@@ -18,7 +32,9 @@ pub fn recorder() -> PrometheusHandle {
         let mut builder = PrometheusBuilder::new();
         for histogram in METRICS.iter().filter(|metric| metric.kind == Kind::Histogram) {
             let matcher = Matcher::Full(histogram.name.to_owned());
-            builder = builder.set_buckets_for_metric(matcher, BUCKETS_MS).expect("the list of buckets is not empty");
+            builder = builder
+                .set_buckets_for_metric(matcher, buckets(histogram.name))
+                .expect("the list of buckets is not empty");
         }
         let handle = builder.install_recorder().expect("no other recorder is installed in this process");
         metric::describe();

@@ -56,6 +56,12 @@ metrics_list! {
     RTP_PORTS_IN_USE Gauge "rtp_port_pairs_in_use" "RTP port pairs bound to calls.";
     RTP_KERNEL_DROPS Counter "trunkstream_rtp_kernel_drops_total" "Datagrams to RTP and RTCP ports that the kernel dropped: a receive buffer was full or a checksum wrong.";
     RTP_JITTER Histogram "rtp_jitter_milliseconds" "Interarrival jitter of the caller's RTP, mean of a call.";
+    SRTP_REJECTED Counter "srtp_packets_rejected_total" "SRTP and SRTCP packets that were not let through, by reason, at call end.";
+    RTCP_RECEIVED Counter "rtcp_packets_received_total" "RTCP packets received and read, at call end.";
+    RTCP_MALFORMED Counter "rtcp_malformed_total" "RTCP packets received that could not be read, at call end.";
+    RTP_LOSS Histogram "rtp_loss_percent" "Share of the caller's RTP that was lost, late or discarded in a call.";
+    RTP_MOS Histogram "rtp_mos" "How the caller sounds to the bot, by the E-model (ITU-T G.107) of a call: 1 is bad, 4.4 the best of G.711.";
+    RTP_MOS_MIN Histogram "rtp_worst_mos" "The same of the worst 5 s of a call.";
     RTP_PEER_LOSS Histogram "rtp_peer_loss_percent" "Share of our RTP that the caller's side missed, by its last RTCP report of a call.";
     RTP_PEER_JITTER Histogram "rtp_peer_jitter_milliseconds" "Jitter of our RTP at the caller's side, by its last RTCP report of a call.";
     RTP_ROUND_TRIP Histogram "rtp_round_trip_milliseconds" "Round trip between us and the caller's side, by its last RTCP report of a call.";

@@ -7,4 +7,5 @@ pub mod pii;
 pub mod prefetch;
 pub mod random;
 pub mod rtp_format;
+pub mod srtp;
 pub mod timer;

@@ -2,8 +2,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use tracing::warn;
+
 use crate::base::random::Random;
 use crate::base::rtp_format::RtpFormat;
+use crate::base::srtp::SrtpKeys;
 use crate::call::outcome::Failure;
 use crate::config::Trunk;
 use crate::media::{MediaFormat, codec};
@@ -87,12 +90,10 @@ impl Leg {
             rules,
         };
         let session_id = u64::from(random.u32()) + 1;
-        Self {
-            dialog,
-            call_id: invite.call_id.clone(),
-            negotiation: Negotiation::new(local, session_id),
-            state: State::OfferWanted,
-        }
+        // SIP is not encrypted here, so keys in SDP are a matter of the trunk's trust.
+        let negotiation =
+            Negotiation::new(local, session_id).with_srtp(trunk.srtp, trunk.allow_sdes_cleartext, random.fork());
+        Self { dialog, call_id: invite.call_id.clone(), negotiation, state: State::OfferWanted }
     }
 
     /// Reads the INVITE's offer.
@@ -100,10 +101,11 @@ impl Leg {
     /// # Errors
     /// [`Failure::OfferRefused`] for an offer that cannot be answered.
     pub fn take_offer(&mut self, invite: &IncomingInvite) -> Result<(), Failure> {
-        if let InviteBody::Sdp(offer) = &invite.body {
-            let (answer, _) = self.negotiation.answer(offer).map_err(|refusal| offer_refused(&refusal))?;
-            self.state = State::Offered { answer };
-        }
+        let InviteBody::Sdp(offer) = &invite.body else {
+            return self.negotiation.check_offer().map_err(|refusal| offer_refused(&refusal));
+        };
+        let (answer, _) = self.negotiation.answer(offer).map_err(|refusal| offer_refused(&refusal))?;
+        self.state = State::Offered { answer };
         Ok(())
     }
 
@@ -143,6 +145,7 @@ impl Leg {
                 LegEvent::Answer { sdp: Some(answer), media_changed }
             }
             Err(refusal) => {
+                warn!(%refusal, "the offer is refused");
                 let (code, text) = refusal.warning();
                 LegEvent::Refused(code, text)
             }
@@ -157,7 +160,11 @@ impl Leg {
                 self.state = State::Settled;
                 LegEvent::Settled { media_changed: initial || negotiated.media_changed }
             }
-            Some(Err(_)) | None if initial => LegEvent::NoAnswer,
+            Some(Err(refusal)) if initial => {
+                warn!(%refusal, "the answer to our offer cannot be used");
+                LegEvent::NoAnswer
+            }
+            None if initial => LegEvent::NoAnswer,
             Some(Err(_)) | None => {
                 self.state = State::Settled;
                 LegEvent::Nothing
@@ -174,6 +181,12 @@ impl Leg {
             State::OfferWanted | State::AwaitingAnswer { initial: true } | State::Closed => return None,
         }
         self.negotiation.current().map(media_format)
+    }
+
+    /// The keys of SRTP; `None` is plain RTP.
+    #[must_use]
+    pub fn srtp(&self) -> Option<&SrtpKeys> {
+        self.negotiation.current().and_then(|negotiated| negotiated.srtp.as_ref())
     }
 
     /// Whether packets may go to the peer: media is agreed and it does not hold us.
@@ -215,6 +228,7 @@ fn formats(trunk: &Trunk) -> Vec<RtpFormat> {
 }
 
 fn offer_refused(refusal: &Refusal) -> Failure {
+    warn!(%refusal, "the offer is refused");
     let (code, text) = refusal.warning();
     Failure::OfferRefused(code, text)
 }

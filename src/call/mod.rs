@@ -115,6 +115,7 @@ impl Call {
         let media_settings = MediaSettings {
             nat: trunk.media_nat,
             media_acl: trunk.media_allow.clone(),
+            relearn_after_silence: trunk.relearn_after_silence,
             dtmf_mute: trunk.dtmf_mute,
             hold_audio_pass: trunk.hold_audio_pass,
             rtp_timeout: settings.rtp_timeout,
@@ -169,7 +170,7 @@ impl Call {
             info!(%from_tag, %to_tag, from = %masked(&self.from), to = %masked(&self.to), account = %self.account, flow = %self.flow, source = %invite.source, peer = behind_proxy, "call begins");
         });
         self.timers.set(Timer::AnswerDeadline, now + self.settings.answer_deadline);
-        if let Err(failure) = self.leg.take_offer(invite) {
+        if let Err(failure) = self.span.in_scope(|| self.leg.take_offer(invite)) {
             self.refuse(now, &failure);
             return;
         }
@@ -199,11 +200,11 @@ impl Call {
         }
         match event {
             Event::Reinvite { sdp, .. } | Event::Update { sdp, .. } => {
-                let event = self.leg.renegotiate(sdp.as_deref());
+                let event = self.span.in_scope(|| self.leg.renegotiate(sdp.as_deref()));
                 self.after_leg(now, event);
             }
             Event::Acknowledged { sdp, .. } => {
-                let event = self.leg.acknowledged(sdp.as_deref());
+                let event = self.span.in_scope(|| self.leg.acknowledged(sdp.as_deref()));
                 self.after_leg(now, event);
             }
             Event::Info { content_type, package, body, .. } => self.handle_info(now, content_type, package, &body),
@@ -224,14 +225,16 @@ impl Call {
         }
     }
 
-    /// A datagram came to the call's RTP port.
-    pub fn handle_packet(&mut self, now: Instant, from: SocketAddr, packet: &[u8]) {
-        if let Some(pace) = &mut self.receive
+    /// A datagram came to the call's RTP port. True where it was the peer's media: only that shows when packets arrive.
+    pub fn handle_packet(&mut self, now: Instant, from: SocketAddr, packet: &[u8]) -> bool {
+        let heard = self.media.handle_rtp(now, from, packet);
+        if heard
+            && let Some(pace) = &mut self.receive
             && let Some(shift) = self.grid.arrived(now, pace.next())
         {
             pace.delay(shift);
         }
-        self.media.handle_rtp(now, from, packet);
+        heard
     }
 
     /// A datagram came to the call's RTCP port.

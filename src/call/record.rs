@@ -107,15 +107,31 @@ fn export_media(media: &MediaReport) {
     metric::RTP_LOST.add(media.lost);
     metric::RTP_LATE.add(media.late);
     metric::RTP_DUPLICATE.add(media.duplicate);
-    let discarded =
-        [("delay", media.discarded), ("malformed", media.malformed), ("payload_type", media.unknown_payload_type)];
+    let discarded = [
+        ("delay", media.discarded),
+        ("malformed", media.malformed),
+        ("payload_type", media.unknown_payload_type),
+        ("implausible", media.implausible),
+        ("stun", media.stun),
+        ("dtls", media.dtls),
+    ];
     for (reason, count) in discarded {
         metric::RTP_DISCARDED.add_with(count, &[("reason", reason.to_owned())]);
     }
+    for (reason, count) in [("not_authentic", media.srtp_not_authentic), ("replay", media.srtp_replays)] {
+        metric::SRTP_REJECTED.add_with(count, &[("reason", reason.to_owned())]);
+    }
+    metric::RTCP_RECEIVED.add(media.rtcp_received);
+    metric::RTCP_MALFORMED.add(media.rtcp_malformed);
     metric::RTP_SOURCE_REJECTS.add(media.source_rejects);
     metric::RTP_SSRC_CHANGES.add(media.ssrc_changes);
     metric::RTP_CONCEALED.add(media.concealed_ms);
-    metric::RTP_JITTER.record(media.jitter_mean_ms);
+    if media.packets_received > 0 {
+        metric::RTP_JITTER.record(media.jitter_mean_ms);
+    }
+    media.loss_percent.into_iter().for_each(|loss| metric::RTP_LOSS.record(loss));
+    media.mos.into_iter().for_each(|mos| metric::RTP_MOS.record(mos));
+    media.mos_min.into_iter().for_each(|mos| metric::RTP_MOS_MIN.record(mos));
     if let Some(peer) = &media.peer {
         metric::RTP_PEER_LOSS.record(peer.loss_percent);
         metric::RTP_PEER_JITTER.record(peer.jitter_ms);

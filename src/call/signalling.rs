@@ -74,6 +74,7 @@ impl Call {
     /// Gives media what was negotiated; the first time starts the packets.
     pub(super) fn apply_media(&mut self, now: Instant, media_changed: bool) {
         let Some(format) = self.leg.media_format() else { return };
+        self.media.set_srtp(self.leg.srtp());
         self.media.set_format(now, &format, media_changed);
         let step = Duration::from_millis(u64::from(format.ptime_ms));
         match &mut self.send {

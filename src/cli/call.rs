@@ -95,6 +95,9 @@ pub struct CallArgs {
     /// Codecs to offer, the favourite first
     #[arg(long, value_name = "CODEC", value_delimiter = ',', default_value = "pcmu,pcma", value_parser = ["pcmu", "pcma"])]
     pt: Vec<String>,
+    /// Encrypt RTP and RTCP, with keys in SDP (SRTP; the trunk needs `srtp` and `allow_sdes_cleartext`)
+    #[arg(long)]
+    srtp: bool,
     /// Our own address [default: the one that the route to the callee leaves from]
     #[arg(long, value_name = "IP")]
     local: Option<IpAddr>,
@@ -294,6 +297,7 @@ fn plan(args: CallArgs, callee: Callee) -> anyhow::Result<CallPlan> {
         digits_at,
         duration,
         patience: args.timeout,
+        srtp: args.srtp,
         impairment: Impairment { loss_percent: args.loss, jitter: Duration::from_millis(args.jitter) },
         record: args.record.is_some(),
     })
@@ -396,6 +400,7 @@ mod tests {
         }
         assert!(parse("call 1 --play /does/not/exist.wav").is_err());
         assert!(parse("call 1 --record /does/not/exist.wav").is_err(), "known before the call");
+        assert!(parse("call 1 --srtp").is_ok_and(|plan| plan.srtp));
         assert_eq!(parse("call 1 --pt pcma").expect("a codec").formats, [PCMA]);
     }
 }

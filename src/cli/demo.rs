@@ -140,6 +140,7 @@ fn plan(callee: Callee, sound: Sound) -> CallPlan {
         capture: None,
         patience: PATIENCE,
         formats: vec![PCMU],
+        srtp: false,
         impairment: Impairment::default(),
         record: true,
     }

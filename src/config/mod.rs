@@ -232,6 +232,12 @@ pub struct Trunk {
     pub strict_media_acl: bool,
     /// RTP-011.
     pub media_nat: MediaNat,
+    /// A locked source that went silent may be learned anew (RTP-013).
+    pub relearn_after_silence: bool,
+    /// SDP-015.
+    pub srtp: SrtpPolicy,
+    /// SRTP keys may stand in signalling that is not encrypted (SDP-018).
+    pub allow_sdes_cleartext: bool,
     /// P-Asserted-Identity and Remote-Party-ID of this trunk are believed (SIP-111).
     pub trusted: bool,
     /// Withheld numbers reach the bot all the same (SIP-111).
@@ -308,6 +314,18 @@ pub enum MediaNat {
     Auto,
     /// As `auto`; kept for symmetry with trunks known to be behind NAT.
     On,
+}
+
+/// Whether media is encrypted (SDP-015).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SrtpPolicy {
+    /// Never: RTP/SAVP is refused.
+    #[default]
+    Off,
+    /// Where the peer's offer says RTP/SAVP.
+    Optional,
+    /// Always: an offer without keys is refused.
+    Required,
 }
 
 /// Header mapping of one trunk (HDR-010 to HDR-024).

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use schemars::{JsonSchema, Schema, generate::SchemaSettings};
 use serde::{Deserialize, Serialize};
 
-pub(super) use trunk::{AccountHeader, HeaderMerge, HoldAudio, MediaNat, PdStrip, RouteOn, Trunk, UuiEncoding};
+pub(super) use trunk::{AccountHeader, HeaderMerge, HoldAudio, MediaNat, PdStrip, RouteOn, Srtp, Trunk, UuiEncoding};
 
 /// The whole file.
 #[derive(Debug, Default, Clone, Serialize, Deserialize, JsonSchema)]

@@ -42,6 +42,8 @@ pub struct MediaSettings {
     pub nat: MediaNat,
     /// The networks it may then come from.
     pub media_acl: Vec<IpNet>,
+    /// A source that has been silent for 10 s may come back from elsewhere in `media_acl`, by its SSRC (RTP-013).
+    pub relearn_after_silence: bool,
     /// Audio beside telephone-events is muted (RTP-062).
     pub dtmf_mute: bool,
     /// Music on hold is let through (SDP-011).

@@ -18,4 +18,5 @@ pub use event::{DtmfSource, MediaEvent};
 pub use format::{MediaFormat, MediaSettings};
 pub use report::{MediaReport, PeerReport};
 pub use resample::Resampler;
+pub use rtp::srtp::Srtp;
 pub use session::MediaSession;

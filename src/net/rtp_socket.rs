@@ -13,7 +13,7 @@ use crate::base::metric;
 use crate::base::random::Random;
 
 /// A flood on one port stays that call's trouble: this many datagrams of a call are read at a time.
-const DATAGRAMS_AT_ONCE: usize = 64;
+pub const DATAGRAMS_AT_ONCE: usize = 64;
 /// Receive buffer asked for a call's RTP. Bytes.
 pub const RECEIVE_BUFFER: usize = 256 * 1024;
 
@@ -34,13 +34,20 @@ struct Pool {
     random: Random,
 }
 
-/// A bound pair of sockets; its ports rest when it is dropped.
+/// A bound pair of sockets.
 #[derive(Debug)]
 pub struct RtpSockets {
     /// Even port.
     pub rtp: UdpSocket,
     /// The next port.
     pub rtcp: UdpSocket,
+    /// Both ports; to be dropped after the sockets.
+    pub lease: Lease,
+}
+
+/// A pair of ports in use; they rest when it is dropped (RTP-016).
+#[derive(Debug)]
+pub struct Lease {
     /// The RTP port.
     pub port: u16,
     ports: Arc<RtpPorts>,
@@ -73,7 +80,7 @@ impl RtpPorts {
         for _ in 0..64 {
             let Some(port) = self.take() else { break };
             match self.bind(port, dscp) {
-                Ok((rtp, rtcp)) => return Ok(RtpSockets { rtp, rtcp, port, ports: self.clone() }),
+                Ok((rtp, rtcp)) => return Ok(RtpSockets { rtp, rtcp, lease: Lease { port, ports: self.clone() } }),
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => self.rest(port),
                 Err(error) => {
                     self.rest(port);
@@ -127,7 +134,7 @@ impl RtpPorts {
     }
 }
 
-impl Drop for RtpSockets {
+impl Drop for Lease {
     fn drop(&mut self) {
         self.ports.rest(self.port);
     }
@@ -145,8 +152,15 @@ impl Reader {
     /// A sender whose clock is fast by 1 % brings one packet more in 100.
     const LOOK_EVERY: u8 = 24;
 
-    /// Reads what is due; `look` asks for everything there is.
-    pub fn read(&mut self, socket: &UdpSocket, buffer: &mut [u8], look: bool, mut take: impl FnMut(SocketAddr, &[u8])) {
+    /// Reads what is due; `look` asks for everything there is. `take` says whether a datagram was the call's own: what
+    /// strangers send is read away beside it, so that they cannot keep the caller waiting.
+    pub fn read(
+        &mut self,
+        socket: &UdpSocket,
+        buffer: &mut [u8],
+        look: bool,
+        mut take: impl FnMut(SocketAddr, &[u8]) -> bool,
+    ) {
         self.since_look += 1;
         let look = look || self.odd || self.since_look >= Self::LOOK_EVERY;
         let limit = if look { DATAGRAMS_AT_ONCE } else { 1 };
@@ -167,18 +181,21 @@ pub fn send(socket: &UdpSocket, packet: &[u8], to: SocketAddr) -> io::Result<()>
     Ok(())
 }
 
-/// Reads everything that waits.
-pub fn drain(socket: &UdpSocket, buffer: &mut [u8], mut take: impl FnMut(SocketAddr, &[u8])) {
-    read(socket, buffer, DATAGRAMS_AT_ONCE, &mut take);
-}
-
-/// Reads at most `limit` datagrams; how many there were.
-fn read(socket: &UdpSocket, buffer: &mut [u8], limit: usize, take: &mut impl FnMut(SocketAddr, &[u8])) -> usize {
-    for found in 0..limit {
+/// Reads until `limit` datagrams were the call's own; how many were.
+fn read(
+    socket: &UdpSocket,
+    buffer: &mut [u8],
+    limit: usize,
+    take: &mut impl FnMut(SocketAddr, &[u8]) -> bool,
+) -> usize {
+    let mut found = 0;
+    for _ in 0..DATAGRAMS_AT_ONCE {
         match recvfrom(socket, &mut *buffer, RecvFlags::empty()) {
             Ok((length, _, from)) => {
-                if let Some(Ok(from)) = from.map(SocketAddr::try_from) {
-                    take(from, &buffer[..length]);
+                let from = from.and_then(|from| SocketAddr::try_from(from).ok());
+                found += usize::from(from.is_some_and(|from| take(from, &buffer[..length])));
+                if found == limit {
+                    break;
                 }
             }
             Err(Errno::AGAIN) => return found,
@@ -186,7 +203,7 @@ fn read(socket: &UdpSocket, buffer: &mut [u8], limit: usize, take: &mut impl FnM
             Err(_) => {}
         }
     }
-    limit
+    found
 }
 
 #[cfg(test)]
@@ -203,9 +220,9 @@ mod tests {
         let ports = ports(Duration::from_secs(10));
         let pairs: Vec<_> = (0..4).map(|_| ports.open().expect("a free pair")).collect();
         for pair in &pairs {
-            assert_eq!(pair.port % 2, 0);
-            assert_eq!(pair.rtp.local_addr().expect("bound").port(), pair.port);
-            assert_eq!(pair.rtcp.local_addr().expect("bound").port(), pair.port + 1);
+            assert_eq!(pair.lease.port % 2, 0);
+            assert_eq!(pair.rtp.local_addr().expect("bound").port(), pair.lease.port);
+            assert_eq!(pair.rtcp.local_addr().expect("bound").port(), pair.lease.port + 1);
         }
         assert_eq!(ports.open().expect_err("all taken").kind(), io::ErrorKind::AddrInUse);
         drop(pairs);
@@ -236,6 +253,24 @@ mod tests {
     }
 
     #[test]
+    fn rtp_016_late_packets_of_strangers_are_read_away_beside_the_calls_own() {
+        let ports = ports(Duration::ZERO);
+        let (caller, stranger) = (ports.open().expect("a free pair"), ports.open().expect("a free pair"));
+        let to = ports.open().expect("a free pair");
+        let target = to.rtp.local_addr().expect("bound");
+        let (mut reader, mut buffer, mut own) = (Reader::default(), [0; 64], 0);
+        for round in 1..=100 {
+            (0..5).for_each(|_| super::send(&stranger.rtp, b"flood", target).expect("sent"));
+            super::send(&caller.rtp, b"voice", target).expect("sent");
+            reader.read(&to.rtp, &mut buffer, false, |_, packet| {
+                own += usize::from(packet == b"voice");
+                packet == b"voice"
+            });
+            assert_eq!(own, round, "the caller's packet is not kept waiting");
+        }
+    }
+
+    #[test]
     fn a_reader_takes_one_packet_a_time_and_all_when_it_is_behind() {
         let ports = ports(Duration::ZERO);
         let (from, to) = (ports.open().expect("a free pair"), ports.open().expect("a free pair"));
@@ -244,7 +279,10 @@ mod tests {
         let (mut reader, mut buffer) = (Reader::default(), [0; 64]);
         let mut read = |look| {
             let mut found = 0;
-            reader.read(&to.rtp, &mut buffer, look, |_, _| found += 1);
+            reader.read(&to.rtp, &mut buffer, look, |_, _| {
+                found += 1;
+                true
+            });
             found
         };
         send(1);

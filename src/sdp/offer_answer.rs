@@ -2,8 +2,12 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use crate::base::random::Random;
 use crate::base::rtp_format::RtpFormat;
+use crate::base::srtp::SrtpKeys;
+use crate::config::SrtpPolicy;
 
+use super::crypto::{Crypto, Sdes};
 use super::direction::Direction;
 use super::formats::{self, Meaning};
 use super::refusal::Refusal;
@@ -64,6 +68,8 @@ pub struct Negotiated {
     pub comfort_noise: Option<u8>,
     /// What we send: 10, 20, 30, 40 or 60 ms (SDP-007).
     pub ptime_ms: u16,
+    /// What RTP and RTCP are encrypted with; `None` is plain RTP (SDP-018).
+    pub srtp: Option<SrtpKeys>,
     /// We may send.
     pub send: bool,
     /// The peer may send.
@@ -73,15 +79,16 @@ pub struct Negotiated {
     /// The peer's description is not the one before; `false` is a no-op (SIP-070). A peer that changes its media but
     /// forgets to raise its `o=` version has changed.
     pub changed: bool,
-    /// Target or codec are not those before (SDP-012): media sources are learned anew (RTP-013). Hold alone is not
+    /// Target, codec or keys are not those before (SDP-012): media sources are learned anew (RTP-013). Hold alone is not
     /// such a change. `true` for the first description.
     pub media_changed: bool,
 }
 
 /// One dialog's negotiation: our session id and version, our last description and the peer's.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Negotiation {
     local: LocalMedia,
+    sdes: Sdes,
     session_id: u64,
     /// 0 until a description of ours was written.
     version: u64,
@@ -104,7 +111,16 @@ struct Acceptable {
     payload: Meaning,
     telephone_event: Option<Meaning>,
     comfort_noise: Option<Meaning>,
+    /// In an offer the peer's key that is taken, then ours that answers it.
+    crypto: Option<Crypto>,
     negotiated: Negotiated,
+}
+
+/// What a description of the peer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Offer,
+    Answer,
 }
 
 impl Negotiation {
@@ -114,6 +130,7 @@ impl Negotiation {
     pub fn new(local: LocalMedia, session_id: u64) -> Self {
         Self {
             local,
+            sdes: Sdes::default(),
             session_id: session_id & (u64::MAX >> 1),
             version: 0,
             lines: Vec::new(),
@@ -124,13 +141,22 @@ impl Negotiation {
         }
     }
 
+    /// The same with SRTP as `policy` says (SDP-015). `keys_allowed`: keys may stand in our descriptions, because the
+    /// signalling is encrypted or the trunk does not mind (SDP-018). They are drawn from `random`.
+    #[must_use]
+    pub fn with_srtp(self, policy: SrtpPolicy, keys_allowed: bool, random: Random) -> Self {
+        Self { sdes: Sdes::new(policy, keys_allowed, random), ..self }
+    }
+
     /// Answers `offer`: the answer's bytes and what was agreed (RFC 3264 section 6).
     ///
     /// # Errors
     /// [`Refusal`] when no audio of the offer can be used; nothing has changed then (SIP-074).
     pub fn answer(&mut self, offer: &[u8]) -> Result<(Vec<u8>, Negotiated), Refusal> {
         let description = Description::parse(offer)?;
-        let mut audio = self.first_acceptable(&description)?;
+        let mut audio = self.first_acceptable(&description, Side::Offer)?;
+        let keyed = self.sdes.answer(audio.crypto.take(), audio.negotiated.remote);
+        (audio.crypto, audio.negotiated.srtp) = keyed.unzip();
         if audio.mux_offered {
             audio.negotiated.rtcp_mux = true;
             audio.negotiated.remote_rtcp = audio.negotiated.remote;
@@ -143,6 +169,14 @@ impl Negotiation {
         Ok((self.publish(lines), negotiated))
     }
 
+    /// Whether an offer of ours can be what the trunk asks for.
+    ///
+    /// # Errors
+    /// [`Refusal::KeysInClear`] where SRTP is required and keys may not be written.
+    pub fn check_offer(&self) -> Result<(), Refusal> {
+        self.sdes.check_offer()
+    }
+
     /// An offer of ours: every codec, `sendrecv`, our real address, whatever the hold state (SDP-013, SIP-071).
     ///
     /// Lines of earlier descriptions stay in their place with port 0, since a description never loses an m-line
@@ -153,9 +187,11 @@ impl Negotiation {
         let slot = lines.iter().position(|line| matches!(line, WrittenLine::Audio(_)));
         let profile = match slot.map(|slot| &lines[slot]) {
             Some(WrittenLine::Audio(audio)) => audio.profile.clone(),
-            _ => "RTP/AVP".to_owned(),
+            _ => self.sdes.profile().to_owned(),
         };
+        let crypto = self.sdes.offer(&profile);
         let audio = self.audio_line(profile, &offered, Direction::SendRecv, false);
+        let audio = WrittenLine::Audio(AudioLine { crypto, ..audio });
         match slot {
             Some(slot) => lines[slot] = audio,
             None => lines.push(audio),
@@ -174,7 +210,7 @@ impl Negotiation {
             return Err(Refusal::NoOffer);
         }
         let description = Description::parse(answer)?;
-        let audio = self.first_acceptable(&description)?;
+        let audio = self.first_acceptable(&description, Side::Answer)?;
         Ok(self.agree(description, audio))
     }
 
@@ -185,14 +221,14 @@ impl Negotiation {
     }
 
     /// The first audio line that can be used (SDP-002).
-    fn first_acceptable(&self, description: &Description) -> Result<Acceptable, Refusal> {
+    fn first_acceptable(&self, description: &Description, side: Side) -> Result<Acceptable, Refusal> {
         let mut refusal = None;
         for (index, line) in description.lines().enumerate() {
             if !line.is_audio() {
                 refusal.get_or_insert(Refusal::NoAudio);
                 continue;
             }
-            match self.consider(index, line) {
+            match self.consider(index, line, side) {
                 Ok(audio) => return Ok(audio),
                 // The first audio line's reason tells most; lines that are no audio or switched off tell least.
                 Err(reason) if matches!(refusal, None | Some(Refusal::NoAudio | Refusal::Disabled)) => {
@@ -205,13 +241,14 @@ impl Negotiation {
     }
 
     /// Whether this audio line can be used, and how.
-    fn consider(&self, index: usize, line: MediaLine<'_>) -> Result<Acceptable, Refusal> {
+    fn consider(&self, index: usize, line: MediaLine<'_>, side: Side) -> Result<Acceptable, Refusal> {
         if line.port() == 0 {
             return Err(Refusal::Disabled);
         }
-        if !["RTP/AVP", "RTP/AVPF"].iter().any(|profile| line.profile().eq_ignore_ascii_case(profile)) {
-            return Err(Refusal::Profile(line.profile().to_owned()));
-        }
+        let (crypto, srtp) = match side {
+            Side::Offer => (self.sdes.judge_offer(line)?, None),
+            Side::Answer => (None, self.sdes.judge_answer(line)?),
+        };
         let formats = formats::formats(line);
         let (format, payload) = formats::choose(&formats, &self.local.formats, self.local.prefer_ours)
             .ok_or_else(|| Refusal::NoCodec(line.formats().to_owned()))?;
@@ -236,6 +273,7 @@ impl Negotiation {
                 .map(|event| TelephoneEvent { payload_type: event.payload_type, clock_rate: event.clock_rate }),
             comfort_noise: comfort_noise.as_ref().map(|noise| noise.payload_type),
             ptime_ms: formats::packet_time(line, self.local.ptime_ms),
+            srtp,
             send: listening,
             receive: direction.sends(),
             held: !listening,
@@ -251,6 +289,7 @@ impl Negotiation {
             payload,
             telephone_event,
             comfort_noise,
+            crypto,
             negotiated,
         })
     }
@@ -284,11 +323,13 @@ impl Negotiation {
         let codec = Meaning::of(&audio.negotiated.format, audio.payload.payload_type);
         let beside = [&audio.comfort_noise, &audio.telephone_event].into_iter().flatten().cloned();
         let formats: Vec<_> = std::iter::once(codec).chain(beside).collect();
-        self.audio_line(audio.profile.clone(), &formats, audio.direction.answered(), audio.negotiated.rtcp_mux)
+        let (direction, mux) = (audio.direction.answered(), audio.negotiated.rtcp_mux);
+        let line = self.audio_line(audio.profile.clone(), &formats, direction, mux);
+        WrittenLine::Audio(AudioLine { crypto: audio.crypto.iter().cloned().collect(), ..line })
     }
 
-    fn audio_line(&self, profile: String, formats: &[Meaning], direction: Direction, rtcp_mux: bool) -> WrittenLine {
-        WrittenLine::Audio(AudioLine {
+    fn audio_line(&self, profile: String, formats: &[Meaning], direction: Direction, rtcp_mux: bool) -> AudioLine {
+        AudioLine {
             port: self.local.port,
             profile,
             formats: formats.iter().map(|meaning| (meaning.payload_type, meaning.rtpmap())).collect(),
@@ -300,7 +341,8 @@ impl Negotiation {
             ptime_ms: self.local.ptime_ms,
             direction,
             rtcp_mux,
-        })
+            crypto: Vec::new(),
+        }
     }
 
     /// Every codec of ours and telephone-event at each of their clocks, with the numbers they have in this call.
@@ -341,8 +383,8 @@ impl Negotiation {
         let Acceptable { formats, mut negotiated, .. } = audio;
         negotiated.changed = self.remote.as_ref() != Some(&description);
         negotiated.media_changed = self.current.as_ref().is_none_or(|before| {
-            (before.remote, before.format, before.payload_type)
-                != (negotiated.remote, negotiated.format, negotiated.payload_type)
+            (before.remote, before.format, before.payload_type, &before.srtp)
+                != (negotiated.remote, negotiated.format, negotiated.payload_type, &negotiated.srtp)
         });
         formats.into_iter().for_each(|meaning| remember(&mut self.meanings, meaning));
         self.remote = Some(description);

@@ -1,5 +1,6 @@
 //! Why a description is not accepted, and the Warning that tells the peer (RFC 3261 section 20.43).
 
+use super::crypto::CryptoFault;
 use super::rules::AddressFault;
 use super::session::DescriptionError;
 
@@ -18,9 +19,24 @@ pub enum Refusal {
     /// Every audio line has port 0.
     #[error("the peer switched its audio off with port 0")]
     Disabled,
-    /// The transport is not RTP/AVP or RTP/AVPF (SDP-015).
-    #[error("the peer wants audio over {0}; only RTP/AVP and RTP/AVPF are spoken here")]
+    /// The transport is none of RTP/AVP, RTP/AVPF, RTP/SAVP and RTP/SAVPF (SDP-015).
+    #[error("the peer wants audio over {0}; only RTP/AVP, RTP/AVPF and, with `srtp`, RTP/SAVP are spoken here")]
     Profile(String),
+    /// SRTP is off on this trunk (SDP-015).
+    #[error("the peer wants audio over {0} and the trunk's `srtp` is \"off\"")]
+    SrtpOff(String),
+    /// SRTP is required on this trunk and the peer does not offer it (SDP-015).
+    #[error("the peer's audio is not encrypted and the trunk's `srtp` is \"required\"")]
+    SrtpRequired,
+    /// Keys would cross the network readable for all (SDP-018).
+    #[error(
+        "the peer wants SRTP, whose keys stand in SIP messages that are not encrypted: use SIP over TLS, or set \
+         `allow_sdes_cleartext` where the network between is trusted"
+    )]
+    KeysInClear,
+    /// None of the peer's keys can be used (SDP-018).
+    #[error("the peer's SRTP keys cannot be used: {0}")]
+    Crypto(#[from] CryptoFault),
     /// None of the peer's codecs is ours (SDP-004).
     #[error("none of the peer's codecs is enabled here (it listed {0})")]
     NoCodec(String),
@@ -45,7 +61,11 @@ impl Refusal {
     pub const fn warning(&self) -> (u16, &'static str) {
         match self {
             Self::NoMedia | Self::NoAudio | Self::Disabled => (304, "Media type not available"),
-            Self::Profile(_) | Self::NoCodec(_) => (305, "Incompatible media format"),
+            Self::Profile(_) | Self::NoCodec(_) | Self::SrtpOff(_) | Self::SrtpRequired => {
+                (305, "Incompatible media format")
+            }
+            Self::KeysInClear => (399, "SRTP keys in unencrypted signalling"),
+            Self::Crypto(_) => (399, "No usable crypto attribute"),
             Self::Malformed(_) => (399, "Malformed session description"),
             Self::NoConnection => (399, "No connection address"),
             Self::Address(_) => (399, "Media address not allowed"),

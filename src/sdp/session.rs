@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::net::IpAddr;
 
+use super::crypto::Crypto;
 use super::direction::Direction;
 
 /// A body that is not a session description.
@@ -16,8 +17,8 @@ pub enum DescriptionError {
     Line(String),
 }
 
-/// What a peer wrote.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What a peer wrote. Prints without its lines: there may be keys among them.
+#[derive(Clone, PartialEq, Eq)]
 pub(super) struct Description {
     /// The `o=` line as it stands: equal means "the same description" (RFC 3264 section 8).
     origin: String,
@@ -35,6 +36,12 @@ impl Description {
     /// The m-lines in order, each with what the session level says for it.
     pub(super) fn lines(&self) -> impl Iterator<Item = MediaLine<'_>> {
         self.session.medias.iter().map(|media| MediaLine { media, session: &self.session })
+    }
+}
+
+impl std::fmt::Debug for Description {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Description({})", self.origin)
     }
 }
 
@@ -88,7 +95,7 @@ fn push_line(clean: &mut String, key: &str, value: &str) {
 }
 
 /// One m-line and what stands under it, the session level included.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(super) struct MediaLine<'a> {
     media: &'a sdp_types::Media,
     session: &'a sdp_types::Session,
@@ -189,6 +196,8 @@ pub(super) struct AudioLine {
     pub direction: Direction,
     /// `a=rtcp-mux`.
     pub rtcp_mux: bool,
+    /// `a=crypto`: one in an answer, all that we can in an offer (SDP-018).
+    pub crypto: Vec<Crypto>,
 }
 
 /// A whole description of ours.
@@ -227,6 +236,9 @@ impl AudioLine {
             if self.telephone_events.contains(payload_type) {
                 push(out, format_args!("a=fmtp:{payload_type} 0-15"));
             }
+        }
+        for crypto in &self.crypto {
+            push(out, format_args!("a=crypto:{}", crypto.value()));
         }
         push(out, format_args!("a=ptime:{}", self.ptime_ms));
         push(out, format_args!("a=maxptime:60"));

@@ -150,6 +150,7 @@ fn rtp_011_a_stranger_who_sends_to_our_port_is_neither_heard_nor_sent_to() {
         world.link.send(world.now, Parcel { from: "203.0.113.66:4000".parse().unwrap(), to, bytes: packet.write() });
         world.run(20);
     }
+    world.run(40);
     assert!(world.bot(0).audio().iter().all(|sample| *sample == 0));
     assert!(world.tap.iter().all(|(_, to, _)| to.ip() == "198.51.100.1".parse::<std::net::IpAddr>().unwrap()));
     world.hang_up(phone);

@@ -15,5 +15,7 @@ mod hold;
 mod playout;
 mod renegotiation;
 mod side_by_side;
+mod srtp;
+mod strangers;
 mod told;
 mod world;

@@ -173,6 +173,7 @@ async fn call(bridge: &Bridge, number: &str, sound: &Sound, digits: (&str, f64),
         duration: Duration::from_secs_f64(seconds),
         patience: Duration::from_secs(11),
         formats: vec![PCMU],
+        srtp: false,
         impairment: Impairment::default(),
         record: true,
     };

@@ -96,6 +96,7 @@ fn plan(callee: Callee, take: Take) -> CallPlan {
         digits: String::new(),
         digits_at: Duration::ZERO,
         patience: PATIENCE,
+        srtp: false,
         impairment: Impairment::default(),
         record: false,
     }

@@ -36,6 +36,12 @@ pub(in crate::config) struct Trunk {
     pub strict_media_acl: bool,
     /// Whether media may come from elsewhere than SDP says.
     pub media_nat: MediaNat,
+    /// A source of media that has been silent for 10 s may come back from another address of `media_allow`, by its SSRC.
+    pub relearn_after_silence: bool,
+    /// Whether media is encrypted (SRTP with keys in SDP, RFC 4568).
+    pub srtp: Srtp,
+    /// Keys of SRTP may cross the network in SIP that is not encrypted. Where the network between is trusted.
+    pub allow_sdes_cleartext: bool,
     /// P-Asserted-Identity and Remote-Party-ID of this trunk are believed.
     pub trusted: bool,
     /// Withheld caller numbers reach the bot all the same.
@@ -122,6 +128,9 @@ impl Default for Trunk {
             codecs: None,
             strict_media_acl: false,
             media_nat: MediaNat::Auto,
+            relearn_after_silence: false,
+            srtp: Srtp::Off,
+            allow_sdes_cleartext: false,
             trusted: false,
             deliver_private: false,
             dtmf_mute: true,
@@ -166,6 +175,17 @@ pub(in crate::config) enum MediaNat {
     Auto,
     /// as auto
     On,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::config) enum Srtp {
+    /// never; calls that want it are refused
+    Off,
+    /// where the caller's side wants RTP/SAVP
+    Optional,
+    /// always; calls without it are refused
+    Required,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]

@@ -10,7 +10,8 @@ use crate::base::id::AccountSid;
 use crate::config::raw;
 use crate::config::report::{Report, nearest};
 use crate::config::{
-    Account, Flow, HeaderRules, MediaNat, Number, PdStrip, RouteOn, SipTimers, Step, Trunk, UuiEncoding, value,
+    Account, Flow, HeaderRules, MediaNat, Number, PdStrip, RouteOn, SipTimers, SrtpPolicy, Step, Trunk, UuiEncoding,
+    value,
 };
 
 use super::{each, one};
@@ -106,6 +107,13 @@ fn trunk(path: &str, raw: &raw::Trunk, accounts: &[Account], report: &mut Report
             raw::MediaNat::Auto => MediaNat::Auto,
             raw::MediaNat::On => MediaNat::On,
         },
+        relearn_after_silence: raw.relearn_after_silence,
+        srtp: match raw.srtp {
+            raw::Srtp::Off => SrtpPolicy::Off,
+            raw::Srtp::Optional => SrtpPolicy::Optional,
+            raw::Srtp::Required => SrtpPolicy::Required,
+        },
+        allow_sdes_cleartext: raw.allow_sdes_cleartext,
         trusted: raw.trusted,
         deliver_private: raw.deliver_private,
         dtmf_mute: raw.dtmf_mute,

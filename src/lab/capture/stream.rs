@@ -73,7 +73,7 @@ impl Candidate {
         match Datagram::read(datagram) {
             Datagram::Rtp(packet) => self.take(place, &packet),
             // Both may share a port with RTP.
-            Datagram::Rtcp | Datagram::Stun => return,
+            Datagram::Rtcp | Datagram::Stun | Datagram::Dtls => return,
             Datagram::Malformed => {}
         }
         self.datagrams += 1;

@@ -83,7 +83,7 @@ impl TakenPacket {
 fn rtp(bytes: &[u8]) -> Option<Packet<'_>> {
     match Datagram::read(bytes) {
         Datagram::Rtp(packet) => Some(packet),
-        Datagram::Rtcp | Datagram::Stun | Datagram::Malformed => None,
+        Datagram::Rtcp | Datagram::Stun | Datagram::Dtls | Datagram::Malformed => None,
     }
 }
 

@@ -14,6 +14,7 @@ use super::report::{CallReport, MediaSummary, Outcome};
 use super::sockets;
 use super::talk::Talk;
 use crate::base::random::Random;
+use crate::config::SrtpPolicy;
 use crate::sdp::{AddressRules, LocalMedia, Negotiated, Negotiation};
 use crate::sip::{DialogId, Event, ListenerId, OutgoingInvite};
 
@@ -60,7 +61,9 @@ impl<'a> Call<'a> {
     async fn open(line: &'a Line, plan: &'a CallPlan, random: &mut Random) -> Result<Self, String> {
         let sockets = open_sockets(line.address()).await.map_err(|error| format!("no RTP socket: {error}"))?;
         let rtp = sockets.0.local_addr().map_err(|error| error.to_string())?;
-        let mut negotiation = Negotiation::new(local_media(plan, rtp, line.address()), random.u64());
+        let policy = if plan.srtp { SrtpPolicy::Required } else { SrtpPolicy::Off };
+        let local = local_media(plan, rtp, line.address());
+        let mut negotiation = Negotiation::new(local, random.u64()).with_srtp(policy, true, random.fork());
         let invite = OutgoingInvite {
             listener: ListenerId(0),
             target: plan.callee.address,

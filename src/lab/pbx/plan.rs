@@ -34,6 +34,8 @@ pub struct CallPlan {
     pub patience: Duration,
     /// Codecs offered, in order of preference.
     pub formats: Vec<RtpFormat>,
+    /// Its media is encrypted, with keys in SDP (RFC 4568).
+    pub srtp: bool,
     /// What happens to its RTP on the way.
     pub impairment: Impairment,
     /// Keep what it hears.

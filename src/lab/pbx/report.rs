@@ -125,6 +125,8 @@ pub struct MediaSummary {
     pub remote: SocketAddr,
     /// The codec's name and payload type.
     pub codec: (&'static str, u8),
+    /// The crypto suite of SRTP.
+    pub srtp: Option<&'static str>,
     /// Packets sent, those lost on purpose included.
     pub sent: u64,
     /// Packets lost on purpose.
@@ -156,8 +158,9 @@ impl MediaSummary {
         if heard.duplicate() > 0 {
             received.push_str(&format!(", {} more than once", heard.duplicate()));
         }
+        let srtp = self.srtp.map(|suite| format!(", encrypted with {suite}")).unwrap_or_default();
         vec![
-            ("codec", format!("{}, payload type {}", self.codec.0, self.codec.1)),
+            ("codec", format!("{}, payload type {}{srtp}", self.codec.0, self.codec.1)),
             ("address", format!("{} here, {} there", self.local, self.remote)),
             ("sent", sent),
             ("received", received),

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use tokio::net::UdpSocket;
@@ -15,7 +16,7 @@ use crate::base::random::Random;
 use crate::config::MediaNat;
 use crate::lab::capture::{Playback, Spoken};
 use crate::media::codec;
-use crate::media::{MediaFormat, MediaSession, MediaSettings};
+use crate::media::{MediaFormat, MediaSession, MediaSettings, Srtp};
 use crate::sdp::Negotiated;
 
 /// The longest datagram looked at.
@@ -28,6 +29,8 @@ const REORDER: Duration = Duration::from_millis(40);
 /// A caller on the line.
 pub(super) struct Talk {
     session: MediaSession,
+    /// Around the session, so that what is heard can be measured in clear.
+    srtp: Option<Srtp>,
     rtp: UdpSocket,
     rtcp: UdpSocket,
     link: Link,
@@ -74,6 +77,7 @@ impl Talk {
         let playback = plan.capture.clone().map(|take| Playback::new(take, spoken, random.fork()));
         Some(Self {
             session,
+            srtp: negotiated.srtp.as_ref().map(Srtp::new),
             rtp,
             rtcp,
             link: Link::new(plan.impairment, random.fork()),
@@ -122,6 +126,8 @@ impl Talk {
     fn receive(&mut self) {
         while let Ok((length, from)) = self.rtp.try_recv_from(&mut self.buffers.datagram) {
             let now = Instant::now();
+            let datagram = &mut self.buffers.datagram;
+            let Some(length) = unprotected(self.srtp.as_mut(), datagram, length, false) else { continue };
             let datagram = &self.buffers.datagram[..length];
             let (packet, sound) = (self.heard.first_packet(), self.heard.first_sound());
             self.heard.handle_rtp(now, datagram);
@@ -137,6 +143,8 @@ impl Talk {
 
     fn receive_rtcp(&mut self) {
         while let Ok((length, from)) = self.rtcp.try_recv_from(&mut self.buffers.datagram) {
+            let datagram = &mut self.buffers.datagram;
+            let Some(length) = unprotected(self.srtp.as_mut(), datagram, length, true) else { continue };
             self.session.handle_rtcp(Instant::now(), from, &self.buffers.datagram[..length]);
         }
     }
@@ -157,7 +165,7 @@ impl Talk {
             let _ = self.rtp.try_send_to(&packet, to);
         }
         if let Some(to) = self.session.poll_rtcp(now, &mut self.buffers.packet) {
-            let _ = self.rtcp.try_send_to(&self.buffers.packet, to);
+            self.send_report(to);
         }
         self.session.handle_timeout(now);
         while self.session.poll_event().is_some() {}
@@ -173,6 +181,9 @@ impl Talk {
         self.buffers.audio.resize(samples, 0);
         self.sound.fill(self.ticks as usize * samples, &mut self.buffers.audio);
         if let Some(to) = self.session.packet(now, &self.buffers.audio, &mut self.buffers.packet) {
+            if let Some(srtp) = &mut self.srtp {
+                srtp.protect_rtp(&mut self.buffers.packet);
+            }
             self.link.push(now, to, &self.buffers.packet);
         }
     }
@@ -193,12 +204,19 @@ impl Talk {
         }
     }
 
+    fn send_report(&mut self, to: SocketAddr) {
+        if let Some(srtp) = &mut self.srtp {
+            srtp.protect_rtcp(&mut self.buffers.packet);
+        }
+        let _ = self.rtcp.try_send_to(&self.buffers.packet, to);
+    }
+
     /// The end of the call: RTCP BYE, and what there was.
     pub(super) fn finish(mut self) -> io::Result<MediaSummary> {
         let now = Instant::now();
         self.receive();
         if let Some(to) = self.session.goodbye(now, &mut self.buffers.packet) {
-            let _ = self.rtcp.try_send_to(&self.buffers.packet, to);
+            self.send_report(to);
         }
         let report = self.session.report(now);
         Ok(MediaSummary {
@@ -209,6 +227,7 @@ impl Talk {
             remote: report.remote.unwrap_or(self.format.remote),
             codec: (self.format.format.encoding_name, self.format.payload_type),
             sent: report.packets_sent + self.playback.as_ref().map_or(0, Playback::sent),
+            srtp: self.srtp.as_ref().map(|srtp| srtp.suite().name()),
             dropped: self.link.dropped(),
             lateness: Spread::of(self.lateness),
             digits_refused: self.digits_refused,
@@ -217,12 +236,26 @@ impl Talk {
     }
 }
 
+/// Puts what a datagram says in clear in its place; its length then. `None` where it is not the peer's.
+fn unprotected(srtp: Option<&mut Srtp>, datagram: &mut [u8], length: usize, rtcp: bool) -> Option<usize> {
+    let Some(srtp) = srtp else { return Some(length) };
+    let packet = &datagram[..length];
+    let plain = if rtcp {
+        srtp.unprotect_rtcp(packet).ok()?.as_ref().to_vec()
+    } else {
+        srtp.unprotect_rtp(packet).ok()?.as_ref().to_vec()
+    };
+    datagram[..plain.len()].copy_from_slice(&plain);
+    Some(plain.len())
+}
+
 /// Sources are taken as they come: a test PBX does not defend itself.
 #[must_use]
 pub fn open_settings() -> MediaSettings {
     MediaSettings {
         nat: MediaNat::On,
         media_acl: Vec::new(),
+        relearn_after_silence: false,
         dtmf_mute: false,
         hold_audio_pass: true,
         rtp_timeout: NEVER,

@@ -31,6 +31,8 @@ pub enum Datagram<'a> {
     Rtcp,
     /// A STUN message: first octet 0 to 3 (RFC 7983, 7).
     Stun,
+    /// A DTLS record: first octet 20 to 63 (RFC 7983, 7).
+    Dtls,
     /// Nothing we know.
     Malformed,
 }
@@ -41,6 +43,7 @@ impl<'a> Datagram<'a> {
     pub fn read(bytes: &'a [u8]) -> Self {
         match (bytes.first(), bytes.get(1)) {
             (Some(0..=3), _) if bytes.len() >= 20 => Self::Stun,
+            (Some(20..=63), _) => Self::Dtls,
             (Some(0x80..=0xBF), Some(192..=223)) => Self::Rtcp,
             _ => RtpReader::new(bytes).map_or(Self::Malformed, |reader| Self::Rtp(Packet::from_reader(&reader))),
         }
@@ -124,12 +127,14 @@ mod tests {
     }
 
     #[test]
-    fn rtp_001_rtcp_and_stun_on_the_rtp_port_are_known() {
+    fn rtp_001_rtcp_stun_and_dtls_on_the_rtp_port_are_known() {
         assert_eq!(Datagram::read(&[0x80, 200, 0, 6]), Datagram::Rtcp);
         assert_eq!(Datagram::read(&[0xA1, 223, 0, 6]), Datagram::Rtcp);
         let mut binding = [0; 20];
         binding[1] = 1;
         assert_eq!(Datagram::read(&binding), Datagram::Stun);
+        assert_eq!(Datagram::read(&[22, 0xFE, 0xFD, 0]), Datagram::Dtls, "a ClientHello");
+        assert_eq!(Datagram::read(&[64; 20]), Datagram::Malformed, "a TURN channel");
     }
 
     proptest! {

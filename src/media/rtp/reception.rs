@@ -32,6 +32,7 @@ pub struct Reception {
     superseded: [Option<(u32, Instant)>; SUPERSEDED],
     epoch: u32,
     lost_before: u64,
+    gaps_before: u64,
     /// Changes of SSRC.
     pub ssrc_changes: u64,
     /// Interarrival jitter.
@@ -76,7 +77,7 @@ impl Reception {
     }
 
     fn begin(&mut self, now: Instant, packet: &Packet<'_>) -> u64 {
-        self.lost_before = self.lost();
+        (self.lost_before, self.gaps_before) = (self.lost(), self.gaps());
         self.epoch += 1;
         self.jitter.restart();
         let sequence = Sequence::new(self.epoch, packet.sequence);
@@ -102,6 +103,12 @@ impl Reception {
     #[must_use]
     pub fn lost(&self) -> u64 {
         self.lost_before + self.current.as_ref().map_or(0, |stream| stream.sequence.lost())
+    }
+
+    /// Gaps in the numbers, of all SSRCs.
+    #[must_use]
+    pub fn gaps(&self) -> u64 {
+        self.gaps_before + self.current.as_ref().map_or(0, |stream| stream.sequence.gaps())
     }
 
     /// How many packets between two extended numbers have not come.

@@ -155,8 +155,9 @@ impl Reports {
             }),
             201 => ReceiverReport::unmarshal(&mut packet).map(|report| report.reports),
             203 => Goodbye::unmarshal(&mut packet).map(|_| Vec::new()),
-            // SDES, APP, feedback: nothing in them is of use here.
-            _ => return Read::Understood,
+            // SDES, APP, feedback, extended reports: nothing in them is of use here.
+            192..=223 => return Read::Understood,
+            _ => return Read::Malformed,
         };
         let Ok(reports) = reports else { return Read::Malformed };
         if let Some(report) = reports.iter().find(|report| report.ssrc == ssrc) {

@@ -28,6 +28,8 @@ pub struct Sequence {
     first: u64,
     highest: u64,
     received: u64,
+    /// How often numbers were missing before the next that came.
+    gaps: u64,
     /// Bit n: `highest - n` has come.
     window: u128,
     /// What would follow the last suspect.
@@ -42,7 +44,7 @@ impl Sequence {
     pub fn new(epoch: u32, sequence: u16) -> Self {
         // A misordered packet may step back under the first one: the first cycle of an epoch is 1.
         let first = (u64::from(epoch) << 32) + (1 << 16) + u64::from(sequence);
-        Self { first, highest: first, received: 1, window: 1, suspect: None, reported: (0, 0) }
+        Self { first, highest: first, received: 1, gaps: 0, window: 1, suspect: None, reported: (0, 0) }
     }
 
     /// Takes note of an audio packet's number.
@@ -79,6 +81,7 @@ impl Sequence {
 
     fn advance(&mut self, by: u64) {
         self.window = if by < WINDOW { self.window << by | 1 } else { 1 };
+        self.gaps += u64::from(by > 1);
         self.highest += by;
         self.received += 1;
         self.suspect = None;
@@ -110,6 +113,12 @@ impl Sequence {
     #[must_use]
     pub fn lost(&self) -> u64 {
         self.expected().saturating_sub(self.received)
+    }
+
+    /// Gaps so far, those that were filled later included.
+    #[must_use]
+    pub fn gaps(&self) -> u64 {
+        self.gaps
     }
 
     fn expected(&self) -> u64 {

@@ -15,6 +15,8 @@ use crate::config::MediaNat;
 const WINDOW: Duration = Duration::from_secs(5);
 /// How long after a change of address the old source cannot be learned again: its packets are still on their way.
 const OLD_SOURCE_REST: Duration = Duration::from_secs(1);
+/// A locked source that was silent this long can be learned anew where the trunk says so (RTP-013).
+const SILENCE: Duration = Duration::from_secs(10);
 /// Sources in the running for the lock.
 const CANDIDATES: usize = 4;
 
@@ -52,7 +54,7 @@ enum State {
     /// ```text
     /// Learning --two in a row--> Locked --SDP's address sends within the window--> Locked, for good
     ///    ^                          |
-    ///    +---- c= or m= changed ----+
+    ///    +---- c= or m= changed ----+--10 s of silence, then two in a row of its SSRC from the ACL--> Locked
     /// ```
     Learning {
         candidates: [Option<Candidate>; CANDIDATES],
@@ -62,11 +64,21 @@ enum State {
     },
 }
 
+/// Where media of a trunk may come from.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// Whether it may come from elsewhere than the SDP says (RTP-011).
+    pub nat: MediaNat,
+    /// The trunk's media networks.
+    pub acl: Vec<IpNet>,
+    /// A source that went silent may come back from elsewhere in `acl` (RTP-013).
+    pub relearn_after_silence: bool,
+}
+
 /// The addresses of one session.
 #[derive(Debug)]
 pub struct Source {
-    nat: MediaNat,
-    acl: Vec<IpNet>,
+    rules: Rules,
     sdp: SocketAddr,
     target: SocketAddr,
     state: State,
@@ -77,15 +89,18 @@ pub struct Source {
     rtcp_sdp: SocketAddr,
     rtcp_target: SocketAddr,
     rtcp_mux: bool,
+    /// The last valid packet of the locked source: when, and whose.
+    heard: (Instant, u32),
+    /// A source that may be the silent one, elsewhere.
+    returning: Option<Candidate>,
 }
 
 impl Source {
     /// The SDP says `sdp` and `rtcp`; learning begins.
     #[must_use]
-    pub fn new(now: Instant, nat: MediaNat, acl: Vec<IpNet>, sdp: SocketAddr, rtcp: (SocketAddr, bool)) -> Self {
+    pub fn new(now: Instant, rules: Rules, sdp: SocketAddr, rtcp: (SocketAddr, bool)) -> Self {
         Self {
-            nat,
-            acl,
+            rules,
             sdp,
             target: sdp,
             state: State::Learning { candidates: Default::default() },
@@ -95,6 +110,8 @@ impl Source {
             rtcp_sdp: rtcp.0,
             rtcp_target: rtcp.0,
             rtcp_mux: rtcp.1,
+            heard: (now, 0),
+            returning: None,
         }
     }
 
@@ -147,19 +164,34 @@ impl Source {
     pub fn may_speak(&self, now: Instant, from: SocketAddr) -> bool {
         match self.state {
             // Once the SDP's own address has displaced a lock, nothing else can.
-            State::Locked { source } => from == source || (from == self.sdp && now <= self.window_ends),
+            State::Locked { source } => from == source || self.displaces(now, from) || self.may_return(now, from),
             State::Learning { .. } => Some(from) == self.previous || self.is_allowed(from),
         }
     }
 
     /// RTP-011.
     fn is_allowed(&self, from: SocketAddr) -> bool {
-        match self.nat {
+        match self.rules.nat {
             MediaNat::Off => from == self.sdp,
-            MediaNat::Auto | MediaNat::On => {
-                from.ip() == self.sdp.ip() || self.acl.iter().any(|net| net.contains(&from.ip()))
-            }
+            MediaNat::Auto | MediaNat::On => from.ip() == self.sdp.ip() || self.is_in_acl(from),
         }
+    }
+
+    fn is_in_acl(&self, from: SocketAddr) -> bool {
+        self.rules.acl.iter().any(|net| net.contains(&from.ip()))
+    }
+
+    /// The SDP's own address, within the window (RTP-012).
+    fn displaces(&self, now: Instant, from: SocketAddr) -> bool {
+        from == self.sdp && now <= self.window_ends
+    }
+
+    /// The locked source has gone, and `from` is where it could have gone to (RTP-013).
+    fn may_return(&self, now: Instant, from: SocketAddr) -> bool {
+        self.rules.relearn_after_silence
+            && self.rules.nat != MediaNat::Off
+            && now.saturating_duration_since(self.heard.0) >= SILENCE
+            && self.is_in_acl(from)
     }
 
     /// An RTP packet has come from `from`.
@@ -170,16 +202,21 @@ impl Source {
         if !probe.plausible {
             return Verdict::Accepted;
         }
+        let displaces = self.displaces(now, from);
         // Packets of the source before are on their way still, or never were from where media may come from now.
         let old = Some(from) == self.previous && (now < self.previous_rests_until || !self.is_allowed(from));
         match &mut self.state {
-            State::Locked { source } if *source == from => Verdict::Accepted,
-            // The SDP's own address, within the window: the lock is displaced, once.
-            State::Locked { .. } => self.lock(now, from),
+            State::Locked { source } if *source == from => {
+                self.heard = (now, probe.ssrc);
+                Verdict::Accepted
+            }
+            // The lock is displaced, once: then the source is the SDP's.
+            State::Locked { .. } if displaces => self.lock(now, from, probe),
+            State::Locked { .. } => self.come_back(now, from, probe),
             State::Learning { .. } if old => Verdict::Accepted,
             State::Learning { candidates } => {
                 if is_second(candidates, from, probe) {
-                    self.lock(now, from)
+                    self.lock(now, from, probe)
                 } else {
                     Verdict::Accepted
                 }
@@ -187,36 +224,59 @@ impl Source {
         }
     }
 
-    fn lock(&mut self, now: Instant, source: SocketAddr) -> Verdict {
+    /// A packet from elsewhere while the locked source is silent: two in a row with its SSRC, and media follows.
+    fn come_back(&mut self, now: Instant, from: SocketAddr, probe: Probe) -> Verdict {
+        if probe.ssrc != self.heard.1 {
+            return Verdict::Rejected;
+        }
+        let follows = self.returning.as_ref().is_some_and(|candidate| candidate.is_followed_by(from, probe));
+        if !follows {
+            self.returning = Some(Candidate { source: from, ssrc: probe.ssrc, sequence: probe.sequence });
+            return Verdict::Rejected;
+        }
+        self.target = from;
+        self.lock(now, from, probe)
+    }
+
+    fn lock(&mut self, now: Instant, source: SocketAddr, probe: Probe) -> Verdict {
         // After the window the target stays what the SDP says; we only stop listening to others.
         if now <= self.window_ends {
             self.target = source;
         }
-        self.previous = None;
+        (self.previous, self.returning) = (None, None);
+        self.heard = (now, probe.ssrc);
         self.state = State::Locked { source };
         Verdict::Locked
     }
 
-    /// An RTCP packet has come from `from`, on the RTP port where `on_rtp_port` says so. True where it may be read.
-    /// Its own tuple is learned from the RTP source's address only; RTP is never moved (RTP-015).
-    pub fn admit_rtcp(&mut self, now: Instant, from: SocketAddr, on_rtp_port: bool) -> bool {
+    /// Whether an RTCP packet from `from` may be read; it came to the RTP port where `on_rtp_port` says so (RTP-015).
+    #[must_use]
+    pub fn may_report(&self, now: Instant, from: SocketAddr, on_rtp_port: bool) -> bool {
         if on_rtp_port {
             return self.may_speak(now, from);
         }
         if self.rtcp_mux {
             return false;
         }
-        if self.nat == MediaNat::Off {
-            return from == self.rtcp_sdp;
-        }
         match self.locked() {
-            Some(source) if source.ip() == from.ip() => {
-                self.rtcp_target = from;
-                true
-            }
-            Some(_) => false,
+            _ if self.rules.nat == MediaNat::Off => from == self.rtcp_sdp,
+            Some(source) => source.ip() == from.ip(),
             None => from.ip() == self.rtcp_sdp.ip(),
         }
+    }
+
+    /// A report that was readable, and with SRTP authentic, came from `from` to the RTCP port. RTCP's own tuple is learned
+    /// from the RTP source's address only, and never moves RTP (RTP-015).
+    pub fn reported(&mut self, from: SocketAddr) {
+        if self.rules.nat != MediaNat::Off && self.locked().is_some_and(|source| source.ip() == from.ip()) {
+            self.rtcp_target = from;
+        }
+    }
+}
+
+impl Candidate {
+    fn is_followed_by(&self, source: SocketAddr, probe: Probe) -> bool {
+        self.source == source && self.ssrc == probe.ssrc && probe.sequence == self.sequence.wrapping_add(1)
     }
 }
 
@@ -227,7 +287,7 @@ fn is_second(candidates: &mut [Option<Candidate>; CANDIDATES], source: SocketAdd
     });
     let follows = known
         .and_then(|index| candidates[index].as_ref())
-        .is_some_and(|candidate| probe.sequence == candidate.sequence.wrapping_add(1));
+        .is_some_and(|candidate| candidate.is_followed_by(source, probe));
     let index = known.or_else(|| candidates.iter().position(Option::is_none)).unwrap_or_else(|| {
         candidates.rotate_left(1);
         CANDIDATES - 1

@@ -24,7 +24,22 @@ impl Rig {
     fn new(nat: MediaNat) -> Self {
         let start = Instant::now();
         let acl = vec!["198.51.100.0/24".parse().expect("a network")];
-        Self { start, source: Source::new(start, nat, acl, address(SDP), (address("192.0.2.10:4001"), false)) }
+        let rules = Rules { nat, acl, relearn_after_silence: false };
+        Self { start, source: Source::new(start, rules, address(SDP), (address("192.0.2.10:4001"), false)) }
+    }
+
+    fn relearning(nat: MediaNat) -> Self {
+        let mut rig = Self::new(nat);
+        rig.source.rules.relearn_after_silence = true;
+        rig
+    }
+
+    fn report(&mut self, ms: u64, from: &str, on_rtp_port: bool) -> bool {
+        let may = self.source.may_report(self.at(ms), address(from), on_rtp_port);
+        if may && !on_rtp_port {
+            self.source.reported(address(from));
+        }
+        may
     }
 
     fn at(&self, ms: u64) -> Instant {
@@ -197,15 +212,61 @@ fn sdp_010_a_hold_by_0_0_0_0_keeps_the_lock_for_the_time_after() {
 }
 
 #[test]
+fn rtp_013_a_source_that_was_silent_for_10_s_is_found_again_by_its_ssrc_where_the_trunk_says_so() {
+    let moved = "198.51.100.8:30002";
+    let mut rig = Rig::relearning(MediaNat::Auto);
+    rig.lock(0, GATEWAY);
+    assert_eq!(rig.lock(10_019, moved), Verdict::Rejected, "silent for less than 10 s");
+    let mut rig = Rig::relearning(MediaNat::Auto);
+    rig.lock(0, GATEWAY);
+    assert_eq!(rig.send(10_020, moved, 600), Verdict::Rejected, "one packet moves nothing and is not heard");
+    assert_eq!(rig.send(10_040, moved, 602), Verdict::Rejected, "a gap");
+    assert_eq!(rig.source.target(), address(GATEWAY));
+    assert_eq!(rig.send(10_060, moved, 603), Verdict::Locked);
+    assert_eq!((rig.source.target(), rig.source.locked()), (address(moved), Some(address(moved))));
+    assert_eq!(rig.send(10_080, GATEWAY, 12), Verdict::Rejected, "the old place is a stranger's now");
+}
+
+#[test]
+fn rtp_013_nobody_else_takes_the_place_of_a_silent_source() {
+    for nat in [MediaNat::Auto, MediaNat::On, MediaNat::Off] {
+        let mut rig = Rig::relearning(nat);
+        rig.lock(0, SDP);
+        for sequence in 0..2000 {
+            let now = rig.at(20_000 + u64::from(sequence));
+            let probe = |ssrc| Probe { ssrc, sequence, plausible: true };
+            assert_eq!(rig.source.admit(now, address(ATTACKER), probe(1)), Verdict::Rejected, "not of the networks");
+            assert_eq!(rig.source.admit(now, address(GATEWAY), probe(2)), Verdict::Rejected, "another SSRC");
+        }
+        assert_eq!(rig.source.target(), address(SDP));
+    }
+    let mut rig = Rig::new(MediaNat::Auto);
+    rig.lock(0, SDP);
+    assert_eq!(rig.lock(60_000, GATEWAY), Verdict::Rejected, "not unless the trunk says so");
+    let mut rig = Rig::relearning(MediaNat::Auto);
+    rig.lock(0, GATEWAY);
+    assert_eq!(rig.lock(60_000, "192.0.2.10:4002"), Verdict::Rejected, "the SDP's address is not in the ACL");
+}
+
+#[test]
 fn rtp_015_rtcp_has_its_own_tuple_and_never_moves_rtp() {
     let mut rig = Rig::new(MediaNat::Auto);
-    let now = rig.at(0);
     assert_eq!(rig.source.rtcp_target(), address("192.0.2.10:4001"));
-    assert!(!rig.source.admit_rtcp(now, address("198.51.100.7:30001"), false), "nothing is locked yet");
+    assert!(!rig.report(0, "198.51.100.7:30001", false), "nothing is locked yet");
+    assert!(rig.report(0, "192.0.2.10:4005", false), "read, but not followed before the lock");
+    assert_eq!(rig.source.rtcp_target(), address("192.0.2.10:4001"));
     rig.lock(0, GATEWAY);
-    assert!(!rig.source.admit_rtcp(now, address("203.0.113.66:4001"), false));
-    assert!(rig.source.admit_rtcp(now, address("198.51.100.7:30001"), false));
+    assert!(!rig.report(0, "203.0.113.66:4001", false));
+    assert!(rig.report(0, "198.51.100.7:30001", false));
     assert_eq!((rig.source.rtcp_target(), rig.source.target()), (address("198.51.100.7:30001"), address(GATEWAY)));
+}
+
+#[test]
+fn rtp_015_without_nat_rtcp_keeps_to_the_sdp() {
+    let mut rig = Rig::new(MediaNat::Off);
+    rig.lock(0, SDP);
+    assert!(rig.report(50, "192.0.2.10:4001", false) && !rig.report(50, "192.0.2.10:4003", false));
+    assert_eq!(rig.source.rtcp_target(), address("192.0.2.10:4001"));
 }
 
 #[test]
@@ -215,8 +276,8 @@ fn rtp_015_multiplexed_rtcp_goes_where_rtp_goes() {
     rig.source.renegotiate(now, address(SDP), (address(SDP), true), true);
     rig.lock(0, GATEWAY);
     assert_eq!(rig.source.rtcp_target(), address(GATEWAY));
-    assert!(rig.source.admit_rtcp(now, address(GATEWAY), true));
-    assert!(!rig.source.admit_rtcp(now, address(GATEWAY), false));
+    assert!(rig.report(0, GATEWAY, true));
+    assert!(!rig.report(0, GATEWAY, false));
 }
 
 proptest! {

@@ -140,6 +140,11 @@ impl Inbound {
         self.resampler = Resampler::new(self.codec_rate, rate);
     }
 
+    /// How long a packet waits in the buffer.
+    pub fn playout_delay(&self) -> Duration {
+        self.depth
+    }
+
     pub fn buffer_counts(&self) -> BufferCounts {
         let (before, counts) = (self.counts_before, self.buffer.counts());
         BufferCounts {

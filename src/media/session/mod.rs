@@ -1,13 +1,16 @@
 //! The media of one call: RTP in becomes PCM, PCM becomes RTP out.
 
+mod arrival;
 mod inbound;
 mod outbound;
+mod record;
 mod supervision;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use arrival::Counts;
 use inbound::Inbound;
 use outbound::Outbound;
 use supervision::Supervision;
@@ -15,14 +18,15 @@ use supervision::Supervision;
 use super::codec;
 use super::event::MediaEvent;
 use super::format::{MediaFormat, MediaSettings};
-use super::report::MediaReport;
-use super::rtp::packet::{Datagram, Packet};
-use super::rtp::rtcp::{Read, Reports};
-use super::rtp::source::{Probe, Source, Verdict};
+use super::rtp::quality::Quality;
+use super::rtp::rtcp::Reports;
+use super::rtp::source::{Rules, Source};
+use super::rtp::srtp::Srtp;
 use super::telephone_event::Arbiter;
 use crate::base::pcm::SampleRate;
 use crate::base::prefetch::touch;
 use crate::base::random::Random;
+use crate::base::srtp::SrtpKeys;
 
 /// The longest audio in a packet that is plausible, in milliseconds (SDP-007).
 const PACKET_MAX_MS: u32 = 200;
@@ -42,24 +46,16 @@ pub struct MediaSession {
     settings: MediaSettings,
     format: Option<MediaFormat>,
     source: Option<Source>,
+    /// On its own, so that a call without it pays a look at a pointer.
+    srtp: Option<Box<Srtp>>,
     inbound: Inbound,
     outbound: Outbound,
     reports: Reports,
+    quality: Quality,
     arbiter: Arbiter,
     supervision: Supervision,
     events: VecDeque<MediaEvent>,
     counts: Counts,
-}
-
-/// What is counted here and not further down.
-#[derive(Debug, Default)]
-struct Counts {
-    packets: u64,
-    octets: u64,
-    malformed: u64,
-    unknown_payload_type: u64,
-    source_rejects: u64,
-    rtcp_malformed: u64,
 }
 
 impl MediaSession {
@@ -74,6 +70,8 @@ impl MediaSession {
             settings,
             format: None,
             source: None,
+            srtp: None,
+            quality: Quality::default(),
             arbiter: Arbiter::default(),
             events: VecDeque::new(),
             counts: Counts::default(),
@@ -89,8 +87,9 @@ impl MediaSession {
         match &mut self.source {
             Some(source) => source.renegotiate(now, format.remote, rtcp, media_changed),
             None => {
-                let acl = self.settings.media_acl.clone();
-                self.source = Some(Source::new(now, self.settings.nat, acl, format.remote, rtcp));
+                let MediaSettings { nat, relearn_after_silence, .. } = self.settings;
+                let rules = Rules { nat, acl: self.settings.media_acl.clone(), relearn_after_silence };
+                self.source = Some(Source::new(now, rules, format.remote, rtcp));
             }
         }
         self.inbound.set_format(format, codec);
@@ -98,9 +97,19 @@ impl MediaSession {
         self.outbound.set_format(format, codec);
         self.arbiter.negotiated = format.telephone_event.is_some();
         self.reports.start(now);
+        self.quality.start(now);
         self.supervision.expect_rtp(now, format.receive && !format.held);
         self.format = Some(format.clone());
         true
+    }
+
+    /// What offer and answer have agreed on for SRTP, before [`set_format`](Self::set_format). A key that stays goes on where
+    /// it is; `None` is plain RTP.
+    pub fn set_srtp(&mut self, keys: Option<&SrtpKeys>) {
+        match (&mut self.srtp, keys) {
+            (Some(srtp), Some(keys)) => srtp.rekey(keys),
+            (srtp, keys) => *srtp = keys.map(|keys| Box::new(Srtp::new(keys))),
+        }
     }
 
     /// The rate of what `pull` yields and `packet` takes. 8 kHz with G.711 needs no conversion.
@@ -109,73 +118,13 @@ impl MediaSession {
         self.outbound.set_stream_rate(rate);
     }
 
-    /// A datagram has come to the RTP port.
-    pub fn handle_rtp(&mut self, now: Instant, from: SocketAddr, packet: &[u8]) {
-        let may_speak = self.source.as_ref().is_some_and(|source| source.may_speak(now, from));
-        if !may_speak {
-            self.counts.source_rejects += 1;
-            return;
-        }
-        match Datagram::read(packet) {
-            Datagram::Rtp(rtp) => self.handle_media(now, from, &rtp),
-            Datagram::Rtcp => self.read_rtcp(now, packet),
-            Datagram::Stun => {}
-            Datagram::Malformed => self.counts.malformed += 1,
-        }
-    }
-
-    fn handle_media(&mut self, now: Instant, from: SocketAddr, packet: &Packet<'_>) {
-        let kind = self.inbound.kind(packet);
-        let probe = Probe { ssrc: packet.ssrc, sequence: packet.sequence, plausible: kind.is_plausible(packet) };
-        match self.source.as_mut().map_or(Verdict::Rejected, |source| source.admit(now, from, probe)) {
-            Verdict::Rejected => {
-                self.counts.source_rejects += 1;
-                return;
-            }
-            Verdict::Locked => self.events.push_back(MediaEvent::SourceLocked(from)),
-            Verdict::Accepted => {}
-        }
-        if kind == inbound::Kind::Unknown {
-            self.counts.unknown_payload_type += 1;
-            return;
-        }
-        self.counts.packets += 1;
-        self.counts.octets += packet.payload.len() as u64;
-        self.supervision.heard(now);
-        let Self { inbound, arbiter, events, .. } = self;
-        inbound.handle(now, kind, packet, &mut |event| match event {
-            inbound::Found::Event => arbiter.see_rtp(),
-            inbound::Found::Digit(digit) => events.extend(arbiter.rtp(now, digit)),
-            inbound::Found::SsrcChanged => events.push_back(MediaEvent::SsrcChanged),
-        });
-    }
-
-    /// A datagram has come to the RTCP port.
-    pub fn handle_rtcp(&mut self, now: Instant, from: SocketAddr, packet: &[u8]) {
-        let admitted = self.source.as_mut().is_some_and(|source| source.admit_rtcp(now, from, false));
-        if admitted {
-            self.read_rtcp(now, packet);
-        } else {
-            self.counts.source_rejects += 1;
-        }
-    }
-
-    fn read_rtcp(&mut self, now: Instant, packet: &[u8]) {
-        let (ssrc, clock_rate) = (self.outbound.sent().ssrc, self.outbound.clock_rate());
-        match self.reports.read(now, packet, ssrc, clock_rate) {
-            // With comfort noise a silent sender is alive as long as it reports (RTP-042).
-            Read::Understood if self.format.as_ref().is_some_and(|format| format.comfort_noise.is_some()) => {
-                self.supervision.heard_rtcp(now);
-            }
-            Read::Understood => {}
-            Read::Malformed => self.counts.rtcp_malformed += 1,
-        }
-    }
-
     /// Appends exactly 20 ms of the caller's audio at the stream's rate to `out`. To be called every 20 ms: it is the clock
     /// of the reorder buffer.
     pub fn pull(&mut self, now: Instant, out: &mut Vec<i16>) {
         self.inbound.pull(now, self.settings.dtmf_mute, out);
+        if self.quality.is_due(now) {
+            self.note_quality(now);
+        }
     }
 
     /// Our own process stood still: `ms` of received time are not played.
@@ -194,7 +143,11 @@ impl MediaSession {
     pub fn packet(&mut self, now: Instant, audio: &[i16], out: &mut Vec<u8>) -> Option<SocketAddr> {
         out.clear();
         let to = self.target();
-        self.outbound.packet(now, audio, to.is_some(), out).then_some(to).flatten()
+        let to = self.outbound.packet(now, audio, to.is_some(), out).then_some(to).flatten()?;
+        if let Some(srtp) = &mut self.srtp {
+            srtp.protect_rtp(out);
+        }
+        Some(to)
     }
 
     /// Reads ahead what [`Self::packet`] needs.
@@ -258,8 +211,7 @@ impl MediaSession {
     pub fn poll_rtcp(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<SocketAddr> {
         let to = self.rtcp_target()?;
         self.reports.is_due(now).then(|| {
-            let sent = self.outbound.sent();
-            self.reports.write(now, &sent, &mut self.inbound.reception, false, out);
+            self.write_report(now, false, out);
             to
         })
     }
@@ -267,9 +219,16 @@ impl MediaSession {
     /// Writes the last report, with BYE, to `out`, and says where it goes.
     pub fn goodbye(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<SocketAddr> {
         let to = self.rtcp_target()?;
-        let sent = self.outbound.sent();
-        self.reports.write(now, &sent, &mut self.inbound.reception, true, out);
+        self.write_report(now, true, out);
         Some(to)
+    }
+
+    fn write_report(&mut self, now: Instant, goodbye: bool, out: &mut Vec<u8>) {
+        let sent = self.outbound.sent();
+        self.reports.write(now, &sent, &mut self.inbound.reception, goodbye, out);
+        if let Some(srtp) = &mut self.srtp {
+            srtp.protect_rtcp(out);
+        }
     }
 
     fn rtcp_target(&self) -> Option<SocketAddr> {
@@ -295,39 +254,6 @@ impl MediaSession {
             self.events.extend(self.arbiter.rtp(now, digit));
         }
         self.events.extend(self.supervision.handle_timeout(now));
-    }
-
-    /// The media record so far.
-    #[must_use]
-    pub fn report(&self, _now: Instant) -> MediaReport {
-        let sent = self.outbound.sent();
-        let buffer = self.inbound.buffer_counts();
-        let clock_rate = self.outbound.clock_rate();
-        let (jitter_max_ms, jitter_mean_ms) = self.inbound.reception.jitter.max_and_mean_ms(clock_rate);
-        MediaReport {
-            codec: self.format.as_ref().map(|format| format.format.encoding_name),
-            remote: self.source.as_ref().map(Source::target),
-            source: self.source.as_ref().and_then(Source::locked),
-            packets_received: self.counts.packets,
-            bytes_received: self.counts.octets,
-            packets_sent: sent.packets,
-            bytes_sent: sent.octets,
-            lost: self.inbound.reception.lost(),
-            late: buffer.late,
-            duplicate: self.inbound.duplicates,
-            discarded: buffer.discarded + self.inbound.discarded,
-            malformed: self.counts.malformed,
-            unknown_payload_type: self.counts.unknown_payload_type,
-            source_rejects: self.counts.source_rejects,
-            concealed_ms: buffer.concealed_ms,
-            jitter_max_ms,
-            jitter_mean_ms,
-            ssrc_changes: self.inbound.reception.ssrc_changes,
-            dtmf_digits: self.arbiter.reported,
-            events_ignored: self.inbound.detector.ignored,
-            rtcp_malformed: self.counts.rtcp_malformed,
-            peer: self.reports.peer,
-        }
     }
 }
 

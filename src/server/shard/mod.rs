@@ -14,6 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 pub use inputs::{Admitted, ShardInput, Surroundings};
 use slab::Slab;
 use slot::{Buffers, Due, Slot};
+use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 use tracing::{debug, error, warn};
@@ -22,9 +23,9 @@ use crate::base::metric;
 use crate::base::random::Random;
 use crate::call::outcome::Failure;
 use crate::call::{Call, Output, Scratch, Setup, SipCommand, StreamInput};
-use crate::net::rtp_socket::Reader;
+use crate::net::rtp_socket::{Reader, RtpSockets};
 use crate::net::websocket::{Full, MESSAGES_WAITING, Writer};
-use crate::server::carrier::{Dialling, Outgoing, Place, carry};
+use crate::server::carrier::{Dialling, Home, Outgoing, Place, carry, hear_rtcp};
 use crate::server::clock::{LagWatch, MediaClock};
 use crate::server::priority;
 use crate::sip::{DialogId, Event, Reason};
@@ -32,8 +33,8 @@ use crate::stream::SocketEnd;
 
 /// Rounds in which the thread's WebSockets are served after a tick; each serves up to 61 of them.
 const STREAM_ROUNDS: usize = 4;
-/// RTCP and the pings of bots are looked at this often.
-const RTCP_EVERY: Duration = Duration::from_secs(1);
+/// Whether a bot is to be pinged is looked at this often.
+const PINGS_LOOK: Duration = Duration::from_secs(1);
 
 pub(super) struct Shard {
     calls: Slab<Slot>,
@@ -144,7 +145,9 @@ impl Shard {
     fn begin(&mut self, admitted: Admitted) {
         let Admitted { dialog, invite, trunk, account, graph, slot } = admitted;
         let now = Instant::now();
-        let sockets = match self.around.ports.open_marked(trunk.media_dscp) {
+        let opened = self.around.ports.open_marked(trunk.media_dscp);
+        let opened = opened.and_then(|RtpSockets { rtp, rtcp, lease }| Ok((rtp, UdpSocket::from_std(rtcp)?, lease)));
+        let (rtp, rtcp, lease) = match opened {
             Ok(sockets) => sockets,
             Err(error) => {
                 error!(call_id = %invite.call_id, %error, "call refused: no RTP port");
@@ -166,7 +169,7 @@ impl Shard {
             trunk,
             account,
             graph,
-            rtp_port: sockets.port,
+            rtp_port: lease.port,
             media_address,
             settings: self.around.settings.clone(),
             directory: self.around.directory.clone(),
@@ -179,10 +182,14 @@ impl Shard {
             let _ = self.around.sip.send((dialog, SipCommand::Reject(Failure::Internal.rejection(0))));
             return;
         };
-        let key = self.calls.insert(Slot { call, sockets, streams: Vec::new(), reader: Reader::default() });
+        let entry = self.calls.vacant_entry();
+        let (key, rtcp) = (entry.key(), Rc::new(rtcp));
+        let hears_rtcp = hear_rtcp(Home { shard: self.this.clone(), key, dialog }, rtcp.clone());
+        let (streams, reader) = (Vec::new(), Reader::default());
+        entry.insert(Slot { call, rtp, rtcp, _hears_rtcp: hears_rtcp, _lease: lease, streams, reader });
         self.dues.resize(self.dues.len().max(key + 1), Due::default());
         self.firsts.resize(self.dues.len(), None);
-        self.dues[key] = Due { rtcp: Some(now + RTCP_EVERY), ..Due::default() };
+        self.dues[key] = Due { pings: Some(now + PINGS_LOOK), ..Due::default() };
         self.by_dialog.insert(dialog, key);
         self.settle(key);
     }
@@ -195,15 +202,15 @@ impl Shard {
         self.with(key, |call, now| call.handle_sip(now, event));
     }
 
-    /// Whether the call of `place` still lives there.
-    fn is_home(&self, place: &Place) -> bool {
-        self.calls.get(place.key).is_some_and(|slot| slot.call.dialog() == place.dialog)
+    /// Whether the call of `home` still lives there.
+    fn is_home(&self, home: &Home) -> bool {
+        self.calls.get(home.key).is_some_and(|slot| slot.call.dialog() == home.dialog)
     }
 
     pub(super) fn stream_opened(&mut self, place: &Place, writer: Writer) {
         // A call that has given the stream up meanwhile drops the writer.
-        if self.is_home(place)
-            && let Some(stream) = self.calls[place.key].stream(place.stream)
+        if self.is_home(&place.home)
+            && let Some(stream) = self.calls[place.home.key].stream(place.stream)
         {
             *stream = Outgoing::Open(writer);
             self.handle_stream(place, StreamInput::Opened);
@@ -211,8 +218,8 @@ impl Shard {
     }
 
     pub(super) fn handle_stream(&mut self, place: &Place, input: StreamInput<'_>) {
-        if self.is_home(place) {
-            self.with(place.key, |call, now| call.handle_stream(now, place.stream, input));
+        if self.is_home(&place.home) {
+            self.with(place.home.key, |call, now| call.handle_stream(now, place.stream, input));
         }
     }
 
@@ -240,7 +247,7 @@ impl Shard {
     /// A fault of ours: the call is ended on every side, the others go on.
     fn bury(&mut self, key: usize) {
         let mut slot = self.calls.remove(key);
-        self.dues[key] = Due::default();
+        (self.dues[key], self.firsts[key]) = (Due::default(), None);
         if let Ok(record) = catch_unwind(AssertUnwindSafe(|| slot.call.faulted(Instant::now()))) {
             let _ = self.around.records.send(record);
         }
@@ -268,7 +275,8 @@ impl Shard {
                 Output::OpenStream { stream, dial } => {
                     let (given_up, receiver) = oneshot::channel();
                     slot.streams.push((stream, Outgoing::Dialling { _given_up: given_up }));
-                    let place = Place { shard: self.this.clone(), key, dialog: slot.call.dialog(), stream };
+                    let home = Home { shard: self.this.clone(), key, dialog: slot.call.dialog() };
+                    let place = Place { home, stream };
                     let (tls, span) = (self.around.tls.clone(), slot.call.span().clone());
                     let dialling = Dialling::begin(&self.dialling);
                     tokio::task::spawn_local(carry(place, *dial, tls, receiver, span, dialling));
@@ -276,8 +284,7 @@ impl Shard {
                 Output::StreamText { stream, text } => self.send_text(key, stream, text),
                 Output::CloseStream { stream, code } => slot.close_stream(stream, code),
                 Output::Rtcp { mux, to, packet } => {
-                    let socket = if mux { &slot.sockets.rtp } else { &slot.sockets.rtcp };
-                    let _ = socket.send_to(&packet, to);
+                    let _ = if mux { slot.rtp.send_to(&packet, to) } else { slot.rtcp.try_send_to(&packet, to) };
                 }
                 Output::Record(record) => {
                     let _ = self.around.records.send(*record);

@@ -1,15 +1,21 @@
 //! The place of one call on its shard.
 
+use std::net::UdpSocket;
+use std::rc::Rc;
 use std::time::Instant;
 
 use crate::call::{Call, Scratch};
-use crate::net::rtp_socket::{Reader, RtpSockets};
-use crate::server::carrier::Outgoing;
+use crate::net::rtp_socket::{Lease, Reader};
+use crate::server::carrier::{Attached, Outgoing};
 
 /// A call and its sockets.
 pub(super) struct Slot {
     pub call: Call,
-    pub sockets: RtpSockets,
+    pub rtp: UdpSocket,
+    pub rtcp: Rc<tokio::net::UdpSocket>,
+    pub _hears_rtcp: Attached,
+    /// After the sockets: a port rests once nothing is bound to it.
+    pub _lease: Lease,
     /// By number; a call has one at a time, and a second while the first one closes.
     pub streams: Vec<(u32, Outgoing)>,
     pub reader: Reader,
@@ -35,7 +41,8 @@ pub(super) struct Due {
     pub send: Option<Instant>,
     pub receive: Option<Instant>,
     pub timer: Option<Instant>,
-    pub rtcp: Option<Instant>,
+    /// Pings of its bot.
+    pub pings: Option<Instant>,
     pub settling: bool,
 }
 
@@ -45,7 +52,7 @@ impl Due {
         if self.settling {
             return Some(always);
         }
-        [self.send, self.receive, self.timer, self.rtcp].into_iter().flatten().min()
+        [self.send, self.receive, self.timer, self.pings].into_iter().flatten().min()
     }
 }
 

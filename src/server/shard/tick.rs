@@ -4,14 +4,15 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
+use tokio::net::UdpSocket;
 use tracing::{debug, warn};
 
 use super::slot::{Buffers, Due, Slot};
-use super::{RTCP_EVERY, Shard};
+use super::{PINGS_LOOK, Shard};
 use crate::base::metric;
 use crate::base::prefetch::touch;
-use crate::net::rtp_socket::{self, drain};
-use crate::server::carrier::Outgoing;
+use crate::net::rtp_socket::{self, DATAGRAMS_AT_ONCE};
+use crate::server::carrier::{Home, Outgoing};
 use crate::server::clock::Tick;
 
 /// Calls whose memory is read ahead together.
@@ -29,7 +30,7 @@ impl Shard {
                 send: call.next_send(),
                 receive: call.next_receive(),
                 timer: call.next_timer(),
-                rtcp: due.rtcp,
+                pings: due.pings,
                 settling: call.is_settling(),
             },
             None => Due::default(),
@@ -67,16 +68,15 @@ impl Shard {
 
     /// Everything but the packets that leave.
     fn attend(&mut self, key: usize, now: Instant) {
-        let Due { receive, timer, rtcp, settling, .. } = self.dues[key];
+        let Due { receive, timer, pings, settling, .. } = self.dues[key];
         if is_due(receive, now) || settling {
             self.receive(key, now);
         }
         if is_due(timer, now) {
             self.guarded(key, |slot, _| slot.call.handle_timeout(now), Self::note_due);
         }
-        if is_due(rtcp, now) {
-            self.dues[key].rtcp = Some(now + RTCP_EVERY);
-            self.receive_rtcp(key, now);
+        if is_due(pings, now) {
+            self.ping(key, now);
         }
     }
 
@@ -92,8 +92,8 @@ impl Shard {
     fn prefetch_receive(&self, block: &[usize], now: Instant) {
         let calls =
             block.iter().filter(|key| is_due(self.dues[**key].receive, now)).filter_map(|key| self.calls.get(*key));
-        for Slot { call, sockets, reader, .. } in calls {
-            touch((sockets.port, *reader));
+        for Slot { call, reader, .. } in calls {
+            touch(*reader);
             call.prefetch_receive();
         }
     }
@@ -136,9 +136,9 @@ impl Shard {
     }
 
     fn send(&mut self, key: usize, now: Instant) {
-        let send = |Slot { call, sockets, .. }: &mut Slot, buffers: &mut Buffers| {
+        let send = |Slot { call, rtp, .. }: &mut Slot, buffers: &mut Buffers| {
             call.send_packets(now, &mut buffers.scratch, |packet, to| {
-                if let Err(error) = rtp_socket::send(&sockets.rtp, packet, to)
+                if let Err(error) = rtp_socket::send(rtp, packet, to)
                     && error.kind() != io::ErrorKind::ConnectionRefused
                 {
                     debug!(%to, %error, "RTP packet not sent");
@@ -149,11 +149,9 @@ impl Shard {
     }
 
     fn receive(&mut self, key: usize, now: Instant) {
-        let receive = |Slot { call, sockets, reader, .. }: &mut Slot, buffers: &mut Buffers| {
+        let receive = |Slot { call, rtp, reader, .. }: &mut Slot, buffers: &mut Buffers| {
             let everything = call.reads_everything(now);
-            reader.read(&sockets.rtp, &mut buffers.datagram, everything, |from, packet| {
-                call.handle_packet(now, from, packet);
-            });
+            reader.read(rtp, &mut buffers.datagram, everything, |from, packet| call.handle_packet(now, from, packet));
             if call.receive_due(now) {
                 call.take_audio(now, &mut buffers.scratch);
             }
@@ -161,15 +159,33 @@ impl Shard {
         self.guarded(key, receive, Self::note_received);
     }
 
-    fn receive_rtcp(&mut self, key: usize, now: Instant) {
-        let receive = |Slot { call, sockets, streams, .. }: &mut Slot, buffers: &mut Buffers| {
-            drain(&sockets.rtcp, &mut buffers.datagram, |from, packet| call.handle_rtcp(now, from, packet));
-            for (_, stream) in streams {
-                if let Outgoing::Open(writer) = stream {
-                    writer.look(now);
+    /// RTCP has come to the call that lives at `home`; at most 64 packets are taken at once.
+    pub(in crate::server) fn receive_rtcp(&mut self, home: &Home, socket: &UdpSocket) {
+        if !self.is_home(home) {
+            return;
+        }
+        let now = Instant::now();
+        let receive = |Slot { call, .. }: &mut Slot, buffers: &mut Buffers| {
+            for _ in 0..DATAGRAMS_AT_ONCE {
+                match socket.try_recv_from(&mut buffers.datagram) {
+                    Ok((length, from)) => call.handle_rtcp(now, from, &buffers.datagram[..length]),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                    // An ICMP error of an earlier send.
+                    Err(_) => {}
                 }
             }
         };
-        self.guarded(key, receive, Self::note_due);
+        self.guarded(home.key, receive, Self::note_due);
+    }
+
+    fn ping(&mut self, key: usize, now: Instant) {
+        let Some(Slot { streams, .. }) = self.calls.get(key) else { return };
+        for (_, stream) in streams {
+            if let Outgoing::Open(writer) = stream {
+                writer.look(now);
+            }
+        }
+        self.dues[key].pings = Some(now + PINGS_LOOK);
+        self.firsts[key] = self.dues[key].first(self.epoch);
     }
 }

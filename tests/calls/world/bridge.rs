@@ -18,7 +18,7 @@ use trunkstream::sip::{Availability, DialogId, Endpoint, EndpointConfig, Event, 
 use super::link::Parcel;
 
 const DATAGRAMS_AT_ONCE: usize = 64;
-const RTCP_EVERY: Duration = Duration::from_millis(500);
+const RTCP_EVERY: Duration = Duration::from_millis(100);
 
 /// A stream of a call: which call, and its number there.
 pub type StreamId = (usize, u32);
@@ -376,10 +376,15 @@ impl Bridge {
     fn receive(&mut self, key: usize, at: Instant) {
         let Some(line) = self.lines.get_mut(&key) else { return };
         let everything = line.call.reads_everything(at);
-        for _ in 0..line.reader.limit(everything, line.rtp.len()) {
+        let (limit, mut own) = (line.reader.limit(everything), 0);
+        for _ in 0..DATAGRAMS_AT_ONCE {
+            if own == limit {
+                break;
+            }
             let Some((from, packet)) = line.rtp.pop_front() else { break };
-            line.call.handle_packet(at, from, &packet);
+            own += usize::from(line.call.handle_packet(at, from, &packet));
         }
+        line.reader.odd = own != 1;
         if line.call.receive_due(at) {
             line.call.take_audio(at, &mut self.scratch);
         }
@@ -387,8 +392,8 @@ impl Bridge {
     }
 }
 
-/// How many datagrams the server's socket reader takes: one, as mostly one comes, and all of them where the last look
-/// found something else, and every few times.
+/// How many datagrams of the caller the server's socket reader takes: one, as mostly one comes, and all of them where the
+/// last look found something else, and every few times.
 #[derive(Default)]
 struct Reader {
     since_look: u8,
@@ -398,11 +403,10 @@ struct Reader {
 impl Reader {
     const LOOK_EVERY: u8 = 8;
 
-    fn limit(&mut self, look: bool, waiting: usize) -> usize {
+    fn limit(&mut self, look: bool) -> usize {
         self.since_look += 1;
         let look = look || self.odd || self.since_look >= Self::LOOK_EVERY;
         let limit = if look { DATAGRAMS_AT_ONCE } else { 1 };
-        self.odd = waiting.min(limit) != 1;
         if look {
             self.since_look = 0;
         }

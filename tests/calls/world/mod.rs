@@ -8,8 +8,8 @@ pub mod raw;
 pub mod sound;
 pub mod text;
 
-use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::collections::{BTreeSet, HashMap};
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -116,6 +116,8 @@ pub struct World {
     pub raw: Vec<Got>,
     /// Every RTP packet as it left the bridge, and where to.
     pub tap: Vec<(Instant, SocketAddr, Rtp)>,
+    /// Whom the bridge ever sent anything.
+    pub told: BTreeSet<IpAddr>,
     /// What waits at the bridge while its process stands still.
     waiting: Vec<Parcel>,
 }
@@ -134,6 +136,7 @@ impl World {
             link: Link::new(scene.seed),
             raw: Vec::new(),
             tap: Vec::new(),
+            told: BTreeSet::new(),
             waiting: Vec::new(),
         }
     }
@@ -207,6 +210,7 @@ impl World {
     fn carry(&mut self) {
         let now = self.now;
         for parcel in self.bridge.datagrams.drain(..) {
+            self.told.insert(parcel.to.ip());
             if !parcel.is_sip() && parcel.from.port() % 2 == 0 {
                 self.tap.push((now, parcel.to, Rtp::read(&parcel.bytes)));
             }
@@ -379,6 +383,13 @@ impl World {
         let mut streams = self.record().streams;
         assert_eq!(streams.len(), 1, "one stream");
         streams.remove(0)
+    }
+
+    /// A datagram from anywhere to the RTP port of the only call, or the port after it.
+    pub fn inject(&mut self, from: &str, port: u16, bytes: Vec<u8>) {
+        let to = SocketAddr::new(self.bridge.address.ip(), port);
+        let from = from.parse().expect("an address");
+        self.link.send(self.now, Parcel { from, to, bytes });
     }
 
     /// Packets that left for `phone`.

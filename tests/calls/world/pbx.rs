@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use trunkstream::base::random::Random;
 use trunkstream::base::rtp_format;
+use trunkstream::base::srtp::{MasterKey, SrtpKeys, SrtpSuite};
 use trunkstream::config::{Config, MediaNat};
 use trunkstream::media::codec::of_format;
-use trunkstream::media::{MediaFormat, MediaSession, MediaSettings};
+use trunkstream::media::{MediaFormat, MediaSession, MediaSettings, Srtp};
 use trunkstream::sip::{
     DialogId, Endpoint, EndpointConfig, Event, Headers, ListenerId, OutgoingInvite, Reason, Rejection, Trunks,
 };
@@ -73,6 +74,10 @@ pub struct Phone {
     /// The bridge's last SDP.
     pub sdp: Option<Sdp>,
     pub media: MediaSession,
+    /// Around `media`, so that stories see packets in clear.
+    pub srtp: Option<Srtp>,
+    /// Packets that were not the bridge's.
+    pub unreadable: usize,
     pub mouth: Mouth,
     next_packet: Option<Instant>,
     /// Every packet sent, before the network.
@@ -127,6 +132,10 @@ impl Phone {
             held: false,
         };
         self.media.set_format(now, &format, false);
+        match (&mut self.srtp, keys(&own.crypto, &sdp)) {
+            (Some(srtp), Some(keys)) => srtp.rekey(&keys),
+            (srtp, keys) => *srtp = keys.map(|keys| Srtp::new(&keys)),
+        }
         self.sdp = Some(sdp);
         self.port = own.port;
         self.next_packet.get_or_insert(now);
@@ -140,12 +149,29 @@ impl Phone {
             let samples: Vec<i16> = queue.drain(..count).collect();
             if let Some(to) = self.media.packet(now, &samples, &mut self.packet) {
                 self.said.push(Rtp::read(&self.packet));
+                if let Some(srtp) = &mut self.srtp {
+                    srtp.protect_rtp(&mut self.packet);
+                }
                 out.push(Parcel { from: here(self.port), to, bytes: self.packet.clone() });
             }
             if let Some(to) = self.media.poll_rtcp(now, &mut self.packet) {
+                if let Some(srtp) = &mut self.srtp {
+                    srtp.protect_rtcp(&mut self.packet);
+                }
                 out.push(Parcel { from: here(self.port + 1), to, bytes: self.packet.clone() });
             }
         }
+    }
+
+    /// An RTP or RTCP packet in clear; `None` where it is not the bridge's.
+    fn open(&mut self, bytes: &[u8], rtcp: bool) -> Option<Vec<u8>> {
+        let plain = match &mut self.srtp {
+            None => Some(bytes.to_vec()),
+            Some(srtp) if rtcp => srtp.unprotect_rtcp(bytes).ok().map(|plain| plain.as_ref().to_vec()),
+            Some(srtp) => srtp.unprotect_rtp(bytes).ok().map(|plain| plain.as_ref().to_vec()),
+        };
+        self.unreadable += usize::from(plain.is_none());
+        plain
     }
 
     fn hang_up(&mut self, now: Instant) {
@@ -164,6 +190,22 @@ pub fn decode(packet: &Rtp) -> Vec<i16> {
     let mut out = Vec::new();
     of_format(&format).expect("G.711").decoder().decode(&packet.payload, &mut out);
     out
+}
+
+/// The keys of a call whose PBX wrote `own` and whose bridge wrote `sdp`: those of the same tag.
+fn keys(own: &[String], sdp: &Sdp) -> Option<SrtpKeys> {
+    let read = |value: &str| {
+        let mut words = value.split(' ');
+        let (tag, suite) = (words.next()?.to_owned(), SrtpSuite::of_name(words.next()?)?);
+        let key = words.next()?.strip_prefix("inline:")?;
+        let octets = base64_simd::STANDARD.decode_to_vec(key).ok()?.try_into().ok()?;
+        Some((tag, suite, MasterKey::new(octets)))
+    };
+    let ours: Vec<_> = own.iter().filter_map(|value| read(value)).collect();
+    sdp.crypto().into_iter().filter_map(read).find_map(|(tag, suite, receive)| {
+        let (.., send) = ours.iter().find(|(known, other, _)| (known, *other) == (&tag, suite))?;
+        Some(SrtpKeys { suite, send: send.clone(), receive })
+    })
 }
 
 fn here(port: u16) -> SocketAddr {
@@ -218,6 +260,7 @@ impl Pbx {
         let settings = MediaSettings {
             nat: MediaNat::Auto,
             media_acl: Vec::new(),
+            relearn_after_silence: false,
             dtmf_mute: false,
             hold_audio_pass: false,
             rtp_timeout: Duration::from_secs(9999),
@@ -238,6 +281,8 @@ impl Pbx {
             reinvites: Vec::new(),
             infos: Vec::new(),
             sdp: None,
+            srtp: None,
+            unreadable: 0,
             mouth: Mouth::Says(VecDeque::new()),
             next_packet: None,
             said: Vec::new(),
@@ -291,11 +336,13 @@ impl Pbx {
         }
         for phone in &mut self.phones {
             if parcel.to.port() == phone.port {
-                phone.heard.push((now, Rtp::read(&parcel.bytes)));
-                phone.media.handle_rtp(now, parcel.from, &parcel.bytes);
+                let Some(bytes) = phone.open(&parcel.bytes, false) else { continue };
+                phone.heard.push((now, Rtp::read(&bytes)));
+                phone.media.handle_rtp(now, parcel.from, &bytes);
             } else if parcel.to.port() == phone.port + 1 {
+                let Some(bytes) = phone.open(&parcel.bytes, true) else { continue };
                 phone.reports += 1;
-                phone.media.handle_rtcp(now, parcel.from, &parcel.bytes);
+                phone.media.handle_rtcp(now, parcel.from, &bytes);
             }
             while phone.media.poll_event().is_some() {}
         }

@@ -12,6 +12,10 @@ pub struct Offer {
     pub codecs: Vec<(u8, &'static str)>,
     pub direction: &'static str,
     pub ptime: u16,
+    /// The transport in `m=`.
+    pub profile: &'static str,
+    /// The values of `a=crypto`.
+    pub crypto: Vec<String>,
     /// m-lines after the audio.
     pub more: &'static str,
 }
@@ -29,6 +33,8 @@ impl Offer {
             codecs: vec![PCMU, PCMA, DIGITS],
             direction: "sendrecv",
             ptime: 20,
+            profile: "RTP/AVP",
+            crypto: Vec::new(),
             more: "",
         }
     }
@@ -43,13 +49,19 @@ impl Offer {
         Self { version: self.version + 1, direction, ..self.clone() }
     }
 
+    /// The same over SRTP with this key: `TAG SUITE inline:KEY`.
+    pub fn encrypted(&self, crypto: &str) -> Self {
+        Self { profile: "RTP/SAVP", crypto: vec![crypto.into()], ..self.clone() }
+    }
+
     pub fn text(&self) -> String {
-        let Self { version, address, port, direction, ptime, more, .. } = self;
+        let Self { version, address, port, direction, ptime, profile, more, .. } = self;
+        let keys: String = self.crypto.iter().map(|value| format!("a=crypto:{value}\r\n")).collect();
         let numbers: Vec<String> = self.codecs.iter().map(|(number, _)| number.to_string()).collect();
         let maps: String = self.codecs.iter().map(|(number, name)| format!("a=rtpmap:{number} {name}\r\n")).collect();
         format!(
             "v=0\r\no=pbx 42 {version} IN IP4 198.51.100.1\r\ns=-\r\nc=IN IP4 {address}\r\nt=0 0\r\n\
-             m=audio {port} RTP/AVP {}\r\n{maps}a=ptime:{ptime}\r\na={direction}\r\n{more}",
+             m=audio {port} {profile} {}\r\n{maps}{keys}a=ptime:{ptime}\r\na={direction}\r\n{more}",
             numbers.join(" ")
         )
     }
@@ -86,6 +98,13 @@ impl Sdp {
             direction: direction.unwrap_or("sendrecv").to_owned(),
             text,
         }
+    }
+}
+
+impl Sdp {
+    /// The values of `a=crypto`.
+    pub fn crypto(&self) -> Vec<&str> {
+        self.text.lines().filter_map(|line| line.strip_prefix("a=crypto:")).collect()
     }
 }
 

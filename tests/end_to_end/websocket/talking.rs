@@ -79,6 +79,7 @@ async fn measured_call(bridge: &Bridge, number: &str) -> CallReport {
         duration: Duration::from_secs(3),
         patience: Duration::from_secs(10),
         formats: vec![PCMU],
+        srtp: false,
         impairment: Impairment::default(),
         record: false,
     };

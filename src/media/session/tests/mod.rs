@@ -6,8 +6,12 @@ use std::time::Duration;
 use super::*;
 use crate::base::rtp_format::PCMU;
 use crate::config::MediaNat;
+use crate::media::report::MediaReport;
+use crate::media::rtp::packet::{Datagram, Packet};
 use crate::media::telephone_event::{Event, code_of};
 
+mod bad_input;
+mod protected;
 mod receiving;
 mod sending;
 mod supervision;
@@ -22,6 +26,7 @@ fn settings() -> MediaSettings {
     MediaSettings {
         nat: MediaNat::Auto,
         media_acl: Vec::new(),
+        relearn_after_silence: false,
         dtmf_mute: true,
         hold_audio_pass: false,
         rtp_timeout: Duration::from_secs(60),
