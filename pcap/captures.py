@@ -202,23 +202,6 @@ def tone(name):
     return Capture(sender.packets, sender.ms, more={"clean": True, "tone_hz": 1004, "tone_peak": 7165})
 
 
-@capture(
-    "inband_dtmf_1590_pcmu",
-    "tones 1 5 9 0 in the audio, 100 ms each at -8 and -6 dBm0 with 100 ms between, speech before and after; no telephone-events",
-    "all of it, bit-exact after G.711 decoding; 1 5 9 0 where tones are listened for (neither telephone-event nor INFO), else none",
-    "RTP-060",
-)
-def inband_1590(name):
-    speech, keys = sound.speech(), "1590"
-    samples = speech[: 400 * 8]
-    for key in keys:
-        samples += sound.keypad(key, 100) + [0] * 800
-    samples += speech[400 * 8 : 1600 * 8]
-    sender = Sender(name, sound.encode(0, samples))
-    sender.talk(len(samples) // 8)
-    return Capture(sender.packets, sender.ms, more={"clean": True, "inband_digits": keys})
-
-
 def digits(name, keys, tone_ms, gap_ms, **press):
     """Speech, then each key with `gap_ms` between the end of one tone and the start of the next, then speech."""
     sender = Sender(name, speech_codes())
@@ -384,3 +367,21 @@ def dtmf_other_ssrc(name):
         keys.pause(300)
     more = {"ssrc_changes": 0}
     return Capture(audio.packets + keys.packets, audio.ms, digits=[("3", 160), ("4", 160)], more=more)
+
+
+@capture(
+    "inband_dtmf_1590_pcmu",
+    "1 5 9 0 as tones in the audio, 100 ms with 100 ms between, -7 dBm0 a tone, no telephone-event; speech around them",
+    "1 5 9 0 where tones are looked for, 100 ms each; nothing else from the speech",
+    "RTP-060",
+)
+def inband_dtmf(name):
+    keys, tone_ms, gap_ms = "1590", 100, 100
+    speech = sound.speech()
+    line = speech[: 1000 * 8]
+    for key in keys:
+        line += sound.dtmf(key, 10120, tone_ms) + [0] * (gap_ms * 8)
+    line += speech[1000 * 8 :]
+    sender = Sender(name, sound.encode(0, line))
+    sender.talk(len(line) // 8)
+    return Capture(sender.packets, sender.ms, digits=[(key, tone_ms) for key in keys], more={"clean": True, "inband": True})

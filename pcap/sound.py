@@ -50,16 +50,13 @@ def tone(hz, peak, ms):
     return [round(peak * sine(n * step) / 32767) for n in range(ms * RATE // 1000)]
 
 
-# Rows and columns of the keypad in Hz (ITU-T Q.23), and their peaks: -8 and -6 dBm0.
-KEYPAD = ("123A", "456B", "789C", "*0#D")
-ROWS, COLUMNS = (697, 770, 852, 941), (1209, 1336, 1477, 1633)
-ROW_PEAK, COLUMN_PEAK = 9020, 11356
+DTMF_ROWS, DTMF_COLUMNS = (697, 770, 852, 941), (1209, 1336, 1477, 1633)
 
 
-def keypad(key, ms):
-    """The two tones of a key."""
-    row = next(number for number, keys in enumerate(KEYPAD) if key in keys)
-    low, high = tone(ROWS[row], ROW_PEAK, ms), tone(COLUMNS[KEYPAD[row].index(key)], COLUMN_PEAK, ms)
+def dtmf(key, peak, ms):
+    """The two tones of a key (ITU-T Q.23), each with this peak."""
+    row, column = divmod("123A456B789C*0#D".index(key), 4)
+    low, high = tone(DTMF_ROWS[row], peak, ms), tone(DTMF_COLUMNS[column], peak, ms)
     return [a + b for a, b in zip(low, high)]
 
 

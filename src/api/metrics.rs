@@ -15,12 +15,16 @@ const BUCKETS_MS: &[f64] = &[0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 10
 const BUCKETS_MOS: &[f64] = &[1.0, 2.0, 2.5, 3.0, 3.3, 3.6, 3.8, 4.0, 4.1, 4.2, 4.3, 4.4, 4.5];
 /// Percent of packets.
 const BUCKETS_PERCENT: &[f64] = &[0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 50.0, 100.0];
+/// Seconds that a caller waits for a bot.
+const BUCKETS_SECONDS: &[f64] =
+    &[0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 10.0, 30.0];
 
 /// The buckets of a histogram, by the unit at the end of its name.
 fn buckets(name: &str) -> &'static [f64] {
     match name {
         name if name.ends_with("_mos") => BUCKETS_MOS,
         name if name.ends_with("_percent") => BUCKETS_PERCENT,
+        name if name.ends_with("_seconds") => BUCKETS_SECONDS,
         _ => BUCKETS_MS,
     }
 }

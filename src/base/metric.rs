@@ -72,12 +72,15 @@ metrics_list! {
     STREAM_CONNECT Histogram "stream_connect_milliseconds" "Time from the first dial to the upgrade of a bot's WebSocket.";
     STREAM_CONNECT_FAILURES Counter "stream_connect_failures_total" "Failed attempts at a bot's WebSocket, by class.";
     STREAM_TOLERATED Counter "stream_tolerated_total" "Oddities of bots that were put up with, by what.";
+    TURN_RESPONSE Histogram "trunkstream_turn_response_seconds" "End of the caller's speech to the bot's first audible RTP, by flow, step, bot_host and part: whole, uplink, bot, playout.";
+    BARGE_IN Histogram "trunkstream_barge_in_seconds" "Until the last audible RTP of a bot that is interrupted, by flow, step, bot_host and from: the caller's first speech, or the bot's clear.";
+    STREAM_WRONG_RATE Counter "stream_wrong_rate_total" "Streams whose bot speaks at another sample rate than the stream's, by bot_host, rate and sounds (higher, lower).";
     STREAM_UNDERRUNS Counter "stream_underruns_total" "Times a bot's audio ran dry in mid-speech.";
     STREAM_QUEUE Histogram "stream_queue_max_milliseconds" "Most bot audio queued in a stream.";
     STREAM_DROPPED Counter "stream_dropped_messages_total" "Messages of bots dropped, by reason.";
     RESIDENT_MEMORY Gauge "process_resident_memory_bytes" "Memory of the process that is in RAM.";
     HEADERS_OMITTED Counter "header_omitted_total" "Headers that did not become custom parameters, by reason.";
-    DTMF Counter "dtmf_digits_total" "Digits received, by source (rtp, info).";
+    DTMF Counter "dtmf_digits_total" "Digits received, by source (rtp, info, inband).";
 }
 
 /// Registers every metric's help text with the installed recorder.
@@ -133,6 +136,12 @@ impl Metric {
     pub fn record(&self, value: f64) {
         debug_assert_eq!(self.kind, Kind::Histogram);
         metrics::histogram!(self.name).record(value);
+    }
+
+    /// Records a value of a histogram under `labels`.
+    pub fn record_with(&self, value: f64, labels: &[(&'static str, String)]) {
+        debug_assert_eq!(self.kind, Kind::Histogram);
+        metrics::histogram!(self.name, labels).record(value);
     }
 }
 

@@ -15,6 +15,7 @@ mod record;
 mod signalling;
 pub mod summary;
 pub mod timeline;
+pub mod turns;
 pub mod user_to_user;
 mod voicebot;
 
@@ -117,6 +118,7 @@ impl Call {
             media_acl: trunk.media_allow.clone(),
             relearn_after_silence: trunk.relearn_after_silence,
             dtmf_mute: trunk.dtmf_mute,
+            dtmf: trunk.dtmf,
             hold_audio_pass: trunk.hold_audio_pass,
             rtp_timeout: settings.rtp_timeout,
             rtp_start_timeout: settings.rtp_start_timeout,

@@ -93,7 +93,7 @@ impl Call {
             scratch.pcm.clear();
             self.media.pull(now, &mut scratch.pcm);
             if let Some(bot) = &mut self.bot {
-                bot.push_audio(&scratch.pcm);
+                bot.push_audio(now, self.media.received_until(now), &scratch.pcm);
             }
         }
         self.drain_media(now);

@@ -1,14 +1,16 @@
 //! What is told of a call at its end: the record and the metrics.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::base::metric;
 use crate::base::pcm::SampleRate;
 use crate::call::timeline::{CallEnd, CallRecord, OmittedHeader, masked};
+use crate::call::turns::Measured;
 use crate::call::{Call, Output, headers};
 use crate::media::MediaReport;
+use crate::stream::WrongRate;
 
 /// Names of headers in one record and one log line: an INVITE may have hundreds.
 const HEADERS_ON_RECORD: usize = 50;
@@ -95,6 +97,18 @@ impl Call {
         }
     }
 
+    pub(super) fn note_wrong_rate(&self, wrong: WrongRate) {
+        let Some(bot) = &self.bot else { return };
+        let (step, url) = (bot.step(), bot.url());
+        let rate = url.sample_rate().hz();
+        let labels =
+            [("bot_host", url.host().to_owned()), ("rate", rate.to_string()), ("sounds", wrong.word().to_owned())];
+        metric::STREAM_WRONG_RATE.add_with(1, &labels);
+        self.span.in_scope(|| {
+            warn!(step, %url, stream_rate = rate, sounds = wrong.word(), "the bot's speech has another sample rate than the stream: let it send what start.media_format says, or set sample-rate in its URL");
+        });
+    }
+
     /// The rate of the stream that is open, or 8 kHz.
     pub(super) fn set_stream_rate(&mut self, rate: SampleRate) {
         self.media.set_stream_rate(rate);
@@ -136,5 +150,38 @@ fn export_media(media: &MediaReport) {
         metric::RTP_PEER_LOSS.record(peer.loss_percent);
         metric::RTP_PEER_JITTER.record(peer.jitter_ms);
         peer.rtt_ms.into_iter().for_each(|rtt| metric::RTP_ROUND_TRIP.record(rtt));
+    }
+}
+
+/// A turn or a `clear` of a step's bot becomes metrics, and a line for those who look closely.
+pub(super) fn export_measured(flow: &str, step: &str, bot_host: &str, measured: &Measured) {
+    let labels = |key, value: &str| {
+        [
+            ("flow", flow.to_owned()),
+            ("step", step.to_owned()),
+            ("bot_host", bot_host.to_owned()),
+            (key, value.to_owned()),
+        ]
+    };
+    let seconds = |ms: u64| Duration::from_millis(ms).as_secs_f64();
+    match measured {
+        Measured::Turn(turn) => {
+            debug!(?turn, step, "turn");
+            if let Some(response) = &turn.response {
+                let parts = [
+                    ("whole", response.response_ms),
+                    ("uplink", response.uplink_ms),
+                    ("bot", response.bot_ms),
+                    ("playout", response.playout_ms),
+                ];
+                for (part, ms) in parts {
+                    metric::TURN_RESPONSE.record_with(seconds(ms), &labels("part", part));
+                }
+            }
+            if let Some(ms) = turn.barge_in_ms {
+                metric::BARGE_IN.record_with(seconds(ms), &labels("from", "caller"));
+            }
+        }
+        Measured::Cleared(took) => metric::BARGE_IN.record_with(took.as_secs_f64(), &labels("from", "clear")),
     }
 }

@@ -35,9 +35,12 @@ impl Display for Summary<'_> {
 fn bot(f: &mut Formatter<'_>, stream: &StreamRecord) -> fmt::Result {
     write!(f, "; bot {} {}, ended by {}", stream.stream_url, stream.status, stream.disconnected_by)?;
     stream.error.iter().try_for_each(|error| write!(f, ": {error}"))?;
-    match &stream.figures {
-        Some(figures) => {
-            write!(f, ", {} s, played {} ms, underruns {}", stream.duration, figures.played_ms, figures.underruns)
+    if let Some(figures) = &stream.figures {
+        write!(f, ", {} s, played {} ms, underruns {}", stream.duration, figures.played_ms, figures.underruns)?;
+    }
+    match stream.turns.as_ref().and_then(|turns| Some((turns.count, turns.response_ms.as_ref()?))) {
+        Some((count, response)) => {
+            write!(f, ", turns {count}, answered after {} ms (p95 {})", response.p50, response.p95)
         }
         None => Ok(()),
     }
@@ -67,6 +70,7 @@ mod tests {
             close_code: None,
             duration: "83".into(),
             connect_ms: Some(12),
+            turns: None,
             figures: Some(StreamReport { played_ms: 40_000, underruns: 2, ..StreamReport::default() }),
         };
         CallRecord {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde::Serialize;
 
 use crate::base::pii::MaskedNumber;
+use crate::call::turns::TurnReport;
 use crate::media::MediaReport;
 use crate::stream::StreamReport;
 
@@ -128,6 +129,8 @@ pub struct StreamRecord {
     pub connect_ms: Option<u64>,
     /// Figures of the stream, where it started.
     pub figures: Option<StreamReport>,
+    /// Who waited how long for whom, where the stream started.
+    pub turns: Option<TurnReport>,
 }
 
 impl Timeline {

@@ -11,7 +11,9 @@ use crate::base::pcm::SampleRate;
 use crate::call::directory::StreamSlot;
 use crate::call::headers;
 use crate::call::outcome::{DialFailure, Failure};
+use crate::call::record::export_measured;
 use crate::call::timeline::{StreamRecord, ms};
+use crate::call::turns::Turns;
 use crate::call::{Call, Dial, Output, SipCommand, StreamInput, Timer};
 use crate::flow::Outcome;
 use crate::flow::applet::voicebot::{self as applet, AnswerMode, Voicebot};
@@ -29,6 +31,7 @@ pub(super) struct Bot {
     url: StreamUrl,
     sid: StreamSid,
     session: StreamSession,
+    turns: Turns,
     dialed: Instant,
     opened: Option<Instant>,
     _slot: StreamSlot,
@@ -47,20 +50,38 @@ impl Bot {
         self.session.prefetch_receive();
     }
 
+    /// The flow's step.
+    pub(super) fn step(&self) -> &str {
+        &self.step
+    }
+
+    /// Where the bot is.
+    pub(super) fn url(&self) -> &StreamUrl {
+        &self.url
+    }
+
     pub(super) fn pull(&mut self, now: Instant, samples: usize, out: &mut Vec<i16>, media: &mut MediaSession) {
         if self.session.take_cleared() {
             media.clear_playout();
         }
-        self.session.pull(now, samples, out);
+        let received = self.session.pull(now, samples, out).received;
+        self.turns.handle_pulled(out, received);
     }
 
     /// The packet with the pulled samples is on its way.
     pub(super) fn sent(&mut self, now: Instant) {
         self.session.sent(now);
+        self.turns.handle_sent(now);
     }
 
-    pub(super) fn push_audio(&mut self, pcm: &[i16]) {
+    /// 20 ms of the caller, whose end arrived at `arrived`.
+    pub(super) fn push_audio(&mut self, now: Instant, arrived: Instant, pcm: &[i16]) {
+        self.turns.handle_caller(arrived, pcm);
+        let before = self.session.chunks_sent();
         self.session.push_audio(pcm);
+        if self.session.chunks_sent() > before {
+            self.turns.handle_written(now, self.session.is_chunk_empty());
+        }
     }
 
     pub(super) fn skip(&mut self, ms: u32) {
@@ -79,6 +100,14 @@ impl Bot {
         self.session.poll_timeout()
     }
 
+    /// The bot has said something.
+    fn hear(&mut self, now: Instant, tell: impl FnOnce(&mut StreamSession)) {
+        tell(&mut self.session);
+        if self.session.is_cleared() {
+            self.turns.handle_clear(now);
+        }
+    }
+
     /// How the session says that it ended.
     fn verdict(&mut self) -> Option<StreamEnd> {
         std::iter::from_fn(|| self.session.poll_event()).find_map(|event| match event {
@@ -86,6 +115,7 @@ impl Bot {
             StreamEvent::Started
             | StreamEvent::BotStopNote
             | StreamEvent::Tolerated { .. }
+            | StreamEvent::WrongRate(_)
             | StreamEvent::Draining { .. } => None,
         })
     }
@@ -149,8 +179,8 @@ impl Call {
                 AnswerMode::OnStream => {}
             }
         }
-        let number = self.streams_opened;
-        let bot = Bot { number, step, settings, url, sid, session, dialed: now, opened: None, _slot: slot };
+        let (number, turns) = (self.streams_opened, Turns::new(now));
+        let bot = Bot { number, step, settings, url, sid, session, turns, dialed: now, opened: None, _slot: slot };
         self.media.set_stream_rate(bot.url.sample_rate());
         self.bot = Some(Box::new(bot));
         self.outputs.push_back(Output::OpenStream { stream: number, dial: Box::new(dial) });
@@ -196,12 +226,13 @@ impl Call {
         match input {
             StreamInput::Opened => {
                 bot.opened = Some(now);
+                bot.turns = Turns::new(now);
                 bot.session.handle_opened(now);
                 self.bot_opened(now);
             }
             StreamInput::DialFailed(failure) => self.dial_failed(now, &failure),
-            StreamInput::Text(text) => bot.session.handle_text(now, text),
-            StreamInput::Binary(bytes) => bot.session.handle_binary(now, bytes),
+            StreamInput::Text(text) => bot.hear(now, |session| session.handle_text(now, text)),
+            StreamInput::Binary(bytes) => bot.hear(now, |session| session.handle_binary(now, bytes)),
             StreamInput::Closed(end) => bot.session.handle_closed(now, end),
         }
         self.drain_bot(now);
@@ -217,12 +248,12 @@ impl Call {
     }
 
     fn dial_failed(&mut self, now: Instant, failure: &DialFailure) {
-        let Some(bot) = self.bot.take() else { return };
+        let Some(mut bot) = self.bot.take() else { return };
         metric::STREAM_CONNECT_FAILURES.add_with(1, &[("class", failure.label().to_owned())]);
         let error = format!("3009 failed to establish ws conn {failure}");
         self.span.in_scope(|| warn!(step = %bot.step, url = %bot.url, %error, "the bot could not be connected"));
         self.remember(failure.failure());
-        self.note_stream(&bot, now, Ending { error: Some(error), ..Ending::new("failed", "NA") }, false);
+        self.note_stream(&mut bot, now, Ending { error: Some(error), ..Ending::new("failed", "NA") }, false);
         drop(bot);
         let step = self.engine.finished(Outcome::Error);
         self.run(now, step);
@@ -240,6 +271,9 @@ impl Call {
         while let Some(text) = bot.session.poll_message() {
             self.outputs.push_back(Output::StreamText { stream: bot.number, text });
         }
+        while let Some(measured) = bot.turns.poll_measured() {
+            self.span.in_scope(|| export_measured(&self.flow, &bot.step, bot.url.host(), &measured));
+        }
         while let Some(event) = self.bot.as_deref_mut().and_then(|bot| bot.session.poll_event()) {
             match event {
                 StreamEvent::Tolerated { what, first } => {
@@ -250,6 +284,7 @@ impl Call {
                         });
                     }
                 }
+                StreamEvent::WrongRate(wrong) => self.note_wrong_rate(wrong),
                 StreamEvent::Ended(end) => return self.bot_ended(now, &end),
                 StreamEvent::Draining { ms } => {
                     self.timers.clear(Timer::MaxDuration);
@@ -275,7 +310,7 @@ impl Call {
             close_code: end.code,
             ..Ending::new(word(end.status), by(end.disconnected_by))
         };
-        self.note_stream(&bot, now, ending, true);
+        self.note_stream(&mut bot, now, ending, true);
         drop(bot);
         let step = self.engine.finished(if failed { Outcome::Error } else { Outcome::Next });
         self.run(now, step);
@@ -287,7 +322,7 @@ impl Call {
         self.flush_bot(&mut bot);
         self.cause = 102;
         let ending = Ending { disposition: Some("max_duration"), ..Ending::new("completed", "NA") };
-        self.note_stream(&bot, now, ending, true);
+        self.note_stream(&mut bot, now, ending, true);
         drop(bot);
         let step = self.engine.finished(Outcome::Next);
         self.run(now, step);
@@ -311,7 +346,7 @@ impl Call {
             Some(_) => ("failed", "NA"),
         };
         let error = (status == "failed").then(|| detail.unwrap_or_default().replace('_', " "));
-        self.note_stream(&bot, now, Ending { error, detail, ..Ending::new(status, by) }, started);
+        self.note_stream(&mut bot, now, Ending { error, detail, ..Ending::new(status, by) }, started);
         true
     }
 
@@ -324,10 +359,14 @@ impl Call {
         self.set_stream_rate(SampleRate::Hz8000);
     }
 
-    fn note_stream(&mut self, bot: &Bot, now: Instant, ending: Ending, started: bool) {
+    fn note_stream(&mut self, bot: &mut Bot, now: Instant, ending: Ending, started: bool) {
         let seconds = bot.opened.map_or(0, |opened| now.saturating_duration_since(opened).as_secs());
         let labels = [("status", ending.status.to_owned()), ("by", ending.by.to_owned())];
         metric::STREAMS.add_with(1, &labels);
+        bot.turns.finish();
+        while let Some(measured) = bot.turns.poll_measured() {
+            self.span.in_scope(|| export_measured(&self.flow, &bot.step, bot.url.host(), &measured));
+        }
         let figures = started.then(|| bot.session.report());
         if let Some(figures) = &figures {
             export(figures);
@@ -348,6 +387,7 @@ impl Call {
             duration: seconds.to_string(),
             connect_ms: bot.opened.map(|opened| ms(opened.saturating_duration_since(bot.dialed))),
             figures,
+            turns: started.then(|| bot.turns.report()),
         });
     }
 
@@ -373,6 +413,7 @@ impl Call {
             duration: "0".into(),
             connect_ms: None,
             figures: None,
+            turns: None,
         });
     }
 }

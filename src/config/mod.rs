@@ -244,6 +244,8 @@ pub struct Trunk {
     pub deliver_private: bool,
     /// Mute tones sent beside telephone-events (RTP-062).
     pub dtmf_mute: bool,
+    /// How digits are found and told.
+    pub dtmf: Dtmf,
     /// Music on hold reaches the bot (SDP-011).
     pub hold_audio_pass: bool,
     /// A hold longer than this ends the call; `None` is never (SDP-011).
@@ -262,6 +264,15 @@ pub struct Trunk {
     pub media_dscp: Option<u8>,
     /// How X- headers become custom parameters.
     pub headers: HeaderRules,
+}
+
+/// `dtmf_report` and `inband_dtmf` of a trunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Dtmf {
+    /// A digit is told when it begins, not when it ends (RTP-056).
+    pub at_start: bool,
+    /// Tones in the audio are digits where telephone-events are not negotiated and no INFO has come (RTP-060).
+    pub inband: bool,
 }
 
 /// The three times that RFC 3261's timers follow from.

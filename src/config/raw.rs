@@ -10,7 +10,9 @@ use std::collections::BTreeMap;
 use schemars::{JsonSchema, Schema, generate::SchemaSettings};
 use serde::{Deserialize, Serialize};
 
-pub(super) use trunk::{AccountHeader, HeaderMerge, HoldAudio, MediaNat, PdStrip, RouteOn, Srtp, Trunk, UuiEncoding};
+pub(super) use trunk::{
+    AccountHeader, DtmfReport, HeaderMerge, HoldAudio, InbandDtmf, MediaNat, PdStrip, RouteOn, Srtp, Trunk, UuiEncoding,
+};
 
 /// The whole file.
 #[derive(Debug, Default, Clone, Serialize, Deserialize, JsonSchema)]

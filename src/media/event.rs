@@ -10,16 +10,18 @@ pub enum DtmfSource {
     Rtp,
     /// A SIP INFO.
     Info,
+    /// Tones in the audio (RTP-060).
+    Inband,
 }
 
 /// Something happened in the media of a call.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum MediaEvent {
-    /// A digit has ended (RTP-056). Playback is not touched by it (RTP-061).
+    /// A digit has ended, or begun where that was asked for (RTP-056). Playback is not touched by it (RTP-061).
     Dtmf {
         /// `0`–`9`, `*`, `#`, `A`–`D`.
         digit: char,
-        /// Its length in milliseconds; 0 where only its first packet came.
+        /// Its length in milliseconds, so far where it has only begun; 0 where only its first packet came.
         duration_ms: u32,
         /// How it came.
         source: DtmfSource,

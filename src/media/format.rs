@@ -6,7 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::base::rtp_format::RtpFormat;
-use crate::config::MediaNat;
+use crate::config::{Dtmf, MediaNat};
 
 /// What offer and answer have agreed on.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,8 +44,10 @@ pub struct MediaSettings {
     pub media_acl: Vec<IpNet>,
     /// A source that has been silent for 10 s may come back from elsewhere in `media_acl`, by its SSRC (RTP-013).
     pub relearn_after_silence: bool,
-    /// Audio beside telephone-events is muted (RTP-062).
+    /// Audio beside telephone-events and digits in the audio are muted (RTP-062).
     pub dtmf_mute: bool,
+    /// When digits are told, and whether they are looked for in the audio.
+    pub dtmf: Dtmf,
     /// Music on hold is let through (SDP-011).
     pub hold_audio_pass: bool,
     /// No valid RTP for this long: [`RtpTimeout`](super::MediaEvent::RtpTimeout).

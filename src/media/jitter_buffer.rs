@@ -154,6 +154,14 @@ impl JitterBuffer {
         self.counts.concealed / self.ticks_per_ms as u64
     }
 
+    /// How much of what has come lies after what `pull` last yielded; or, where nothing does, how long nothing has come.
+    #[must_use]
+    pub fn delay(&self) -> (Duration, Duration) {
+        let ticks = self.newest.map_or(0, |(_, end)| end - self.position);
+        let ms = |ticks: i64| Duration::from_millis((ticks.max(0) / self.ticks_per_ms) as u64);
+        (ms(ticks), ms(-ticks))
+    }
+
     /// Another SSRC speaks: its first packet is anchored anew. What is held is still played.
     pub fn new_source(&mut self) {
         self.anchor = None;

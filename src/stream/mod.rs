@@ -4,6 +4,7 @@
 //! `clear` must silence it at once. [`StreamSession`] is that conversation; [`StreamUrl`] says where the bot is.
 //! Emit strictly, read leniently: whatever a bot sends, the call goes on.
 
+mod arrivals;
 mod base64;
 mod chunk;
 mod dialect;
@@ -16,6 +17,7 @@ mod session;
 mod settings;
 mod target;
 mod threshold;
+mod wrong_rate;
 
 pub use dialect::{DialectSettings, NumberStyle};
 pub use ending::{DisconnectedBy, SocketEnd, Status, StreamEnd};
@@ -25,6 +27,7 @@ pub use report::StreamReport;
 pub use session::{StopReason, StreamEvent, StreamSession};
 pub use settings::{ClearMarks, ClearScope, StreamSettings};
 pub use target::{StreamUrl, StreamUrlError};
+pub use wrong_rate::WrongRate;
 
 #[cfg(test)]
 mod tests;

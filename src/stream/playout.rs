@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::base::pcm::SampleRate;
 use crate::base::prefetch::touch;
+use crate::stream::arrivals::Arrivals;
 use crate::stream::queue::{Full, Mark, Queue, take_front};
 use crate::stream::settings::{ClearMarks, ClearScope, StreamSettings};
 use crate::stream::threshold::Threshold;
@@ -26,6 +27,8 @@ pub struct Pulled {
     pub played: usize,
     /// Whether the bot is heard in this packet.
     pub playing: bool,
+    /// When the last of these samples was received.
+    pub received: Option<Instant>,
 }
 
 /// Nothing waits, or too little yet, or it is being played.
@@ -45,6 +48,7 @@ enum Phase {
 pub(super) struct Playout {
     rate: SampleRate,
     queue: Queue,
+    arrivals: Arrivals,
     phase: Phase,
     threshold: Threshold,
     /// Marks whose last sample was handed out, in a packet that was not sent yet.
@@ -70,6 +74,7 @@ impl Playout {
         Self {
             rate: settings.sample_rate,
             queue: Queue::new(settings.sample_rate, settings.queue_ms.max(LOWEST_CAP_MS)),
+            arrivals: Arrivals::default(),
             phase: Phase::Silent { dry_at: None },
             threshold: Threshold::new(),
             passed: Vec::new(),
@@ -119,7 +124,9 @@ impl Playout {
 
     /// Bot audio arrived: PCM16LE, any length.
     pub(super) fn push(&mut self, now: Instant, bytes: &[u8]) -> Result<(), Full> {
+        let before = self.queue.samples();
         self.queue.push(bytes)?;
+        self.arrivals.push(now, self.queue.samples() - before);
         self.most = self.most.max(self.queue.samples());
         if self.queue.samples() > 0
             && let Phase::Silent { dry_at } = self.phase
@@ -161,7 +168,7 @@ impl Playout {
         }
         self.in_flight |= played > 0;
         self.played += played as u64;
-        Pulled { played, playing: played > 0 }
+        Pulled { played, playing: played > 0, received: self.arrivals.take(played) }
     }
 
     /// Playing starts at the threshold, at the end of the wait for it, or at once when nothing will follow soon: the bot
@@ -194,6 +201,7 @@ impl Playout {
     pub(super) fn clear(&mut self) {
         let mut overtaken = Vec::new();
         self.queue.clear(self.clear_scope, &mut overtaken);
+        self.arrivals.truncate(self.queue.samples());
         self.due.extend(std::mem::take(&mut self.passed));
         match self.clear_marks {
             ClearMarks::Echo => self.due.extend(overtaken),
@@ -232,6 +240,7 @@ impl Playout {
     /// The end: nothing is heard any more.
     pub(super) fn drop_all(&mut self) {
         self.queue.clear(ClearScope::All, &mut Vec::new());
+        self.arrivals.truncate(0);
         self.drop_marks();
         self.in_flight = false;
         self.phase = Phase::Silent { dry_at: None };

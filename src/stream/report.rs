@@ -35,6 +35,9 @@ pub struct StreamReport {
     pub clears: u64,
     /// Digits sent.
     pub digits_sent: u64,
+    /// The bot's audio sounds like a `higher` or `lower` sample rate than the stream's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wrong_rate: Option<&'static str>,
     /// Milliseconds skipped because the bridge's own process stood still.
     pub stalled_ms: u64,
 }

@@ -15,6 +15,7 @@ use crate::stream::playout::{Playout, Pulled};
 use crate::stream::queue::take_front;
 use crate::stream::report::StreamReport;
 use crate::stream::settings::StreamSettings;
+use crate::stream::wrong_rate::{Detective, WrongRate};
 
 /// Longest time that queued audio plays after the bot's close (RTP-079).
 const LONGEST_DRAIN_MS: u32 = 30_000;
@@ -47,6 +48,8 @@ pub enum StreamEvent {
         /// The first of its kind in this stream: worth a warning.
         first: bool,
     },
+    /// The bot's speech has another sample rate than the stream. Told once.
+    WrongRate(WrongRate),
     /// The bot closed in order; this much of its audio is played before `Ended`.
     Draining {
         /// Milliseconds.
@@ -89,6 +92,8 @@ pub struct StreamSession {
     close: Option<u16>,
     cleared: bool,
     held: bool,
+    /// Listens to the bot's first speech.
+    detective: Option<Box<Detective>>,
     report: StreamReport,
 }
 
@@ -106,6 +111,7 @@ impl StreamSession {
             close: None,
             cleared: false,
             held: false,
+            detective: None,
             report: StreamReport::default(),
             settings,
         }
@@ -132,6 +138,9 @@ impl StreamSession {
             return;
         }
         self.state = State::Started;
+        if self.settings.bidirectional {
+            self.detective = Some(Box::new(Detective::new(self.settings.sample_rate)));
+        }
         self.say(&Outgoing::Connected);
         self.say(&Outgoing::Start);
         if self.held && self.settings.extensions {
@@ -263,8 +272,26 @@ impl StreamSession {
     /// per packet, at its deadline.
     pub fn pull(&mut self, now: Instant, samples: usize, out: &mut Vec<i16>) -> Pulled {
         match self.state {
-            State::Started | State::Draining { .. } => self.playout.pull(now, samples, out),
+            State::Started | State::Draining { .. } => {
+                let start = out.len();
+                let pulled = self.playout.pull(now, samples, out);
+                self.judge_rate(&out[start..]);
+                pulled
+            }
             State::Connecting | State::Stopping | State::Stopped => Pulled::default(),
+        }
+    }
+
+    /// The first speech that is played shows whether it has the stream's rate.
+    fn judge_rate(&mut self, played: &[i16]) {
+        let Some(detective) = self.detective.as_mut().filter(|_| !played.is_empty()) else { return };
+        let verdict = detective.hear(played);
+        if verdict.is_some() || detective.is_done() {
+            self.detective = None;
+        }
+        if let Some(wrong) = verdict {
+            self.report.wrong_rate = Some(wrong.word());
+            self.events.push_back(StreamEvent::WrongRate(wrong));
         }
     }
 
@@ -278,6 +305,24 @@ impl StreamSession {
             let end = end.clone();
             self.end(end);
         }
+    }
+
+    /// Media messages so far.
+    #[must_use]
+    pub fn chunks_sent(&self) -> u64 {
+        self.report.chunks_sent
+    }
+
+    /// Whether all caller audio so far is in media messages.
+    #[must_use]
+    pub fn is_chunk_empty(&self) -> bool {
+        self.chunker.chunk().is_none()
+    }
+
+    /// Whether a clear came that [`Self::take_cleared`] has not been asked about.
+    #[must_use]
+    pub fn is_cleared(&self) -> bool {
+        self.cleared
     }
 
     /// Whether a clear came since this was last asked: the resampler's tail goes too (RTP-076).

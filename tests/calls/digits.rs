@@ -143,3 +143,64 @@ fn rtp_059_a_digit_by_both_ways_is_one_whichever_comes_first() {
         world.ends_clean();
     }
 }
+
+/// 100 ms of the key's two tones, each of a quarter of the full scale.
+fn key_tones(low: f64, high: f64) -> Vec<i16> {
+    let (low, high) = (tone(low, 8000, 100), tone(high, 8000, 100));
+    low.iter().zip(&high).map(|(low, high)| low / 2 + high / 2).collect()
+}
+
+#[test]
+fn rtp_060_tones_are_told_as_digits_only_where_asked_for_and_nothing_else_brings_them() {
+    for (trunk, events, info, digits) in [
+        ("inband_dtmf = \"auto\"", false, false, "15"),
+        ("", false, false, ""),
+        ("inband_dtmf = \"auto\"", true, false, ""),
+        ("inband_dtmf = \"auto\"", false, true, "9"),
+    ] {
+        let mut world = World::new(&Scene { trunk: trunk.into(), ..Scene::default() });
+        let phone = if events { world.call() } else { without_events(&mut world) };
+        world.run(300);
+        if info {
+            world.info(phone, "application/dtmf", "9");
+            world.run(500);
+        }
+        for (low, high) in [(697.0, 1209.0), (770.0, 1336.0)] {
+            world.phone(phone).say(key_tones(low, high));
+            world.run(400);
+        }
+        assert_eq!(world.bot(0).digits(), digits, "{trunk} {events} {info}");
+        if digits == "15" {
+            let loud = world.bot(0).audio().iter().filter(|sample| sample.abs() > 1000).count();
+            assert!(loud < 2 * 8 * 30, "RTP-062: {loud} samples of the tones are heard");
+            let ms: u32 =
+                world.bot(0).last("dtmf")["dtmf"]["duration"].as_str().and_then(|ms| ms.parse().ok()).expect("ms");
+            assert!(ms.abs_diff(100) <= 10, "{ms}");
+        }
+        world.ends_clean();
+    }
+}
+
+#[test]
+fn rtp_056_a_digit_is_told_once_when_it_begins_where_the_trunk_says_so() {
+    let mut world = World::new(&Scene { trunk: "dtmf_report = \"start\"".into(), ..Scene::default() });
+    let phone = world.call();
+    world.run(200);
+    let pressed = world.now;
+    world.phone(phone).media.send_digits("55#");
+    world.until(1000, "the digit", |world| world.bot(0).count("dtmf") == 1);
+    assert!(world.since(pressed) <= 50, "before its 100 ms are over: {}", world.since(pressed));
+    world.run(2000);
+    assert_eq!(world.bot(0).digits(), "55#");
+    world.ends_clean();
+    for seed in 0..10 {
+        let scene = Scene { seed, trunk: "dtmf_report = \"start\"".into(), ..Scene::default() };
+        let mut world = World::new(&scene);
+        let phone = world.call();
+        world.link.rtp = Weather { twice: 5, ..Weather::rough(10, 25) };
+        world.phone(phone).media.send_digits("1122334455");
+        world.run(4000);
+        assert_eq!(world.bot(0).digits(), "1122334455", "seed {seed}");
+        world.ends_clean();
+    }
+}

@@ -18,4 +18,5 @@ mod side_by_side;
 mod srtp;
 mod strangers;
 mod told;
+mod turns;
 mod world;

@@ -48,6 +48,10 @@ pub(in crate::config) struct Trunk {
     pub deliver_private: bool,
     /// Tones sent beside telephone-events are silenced towards the bot.
     pub dtmf_mute: bool,
+    /// When the bot is told of a digit.
+    pub dtmf_report: DtmfReport,
+    /// Whether digits are looked for in the audio itself.
+    pub inband_dtmf: InbandDtmf,
     /// What the bot hears while the caller's side holds the call.
     pub hold_audio: HoldAudio,
     /// A hold longer than this ends the call; 0 is never.
@@ -134,6 +138,8 @@ impl Default for Trunk {
             trusted: false,
             deliver_private: false,
             dtmf_mute: true,
+            dtmf_report: DtmfReport::End,
+            inband_dtmf: InbandDtmf::Off,
             hold_audio: HoldAudio::Silence,
             hold_timeout_seconds: 0,
             route_on: RouteOn::Ruri,
@@ -186,6 +192,24 @@ pub(in crate::config) enum Srtp {
     Optional,
     /// always; calls without it are refused
     Required,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::config) enum DtmfReport {
+    /// when it has ended, with its length
+    End,
+    /// when it begins, with its length so far
+    Start,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::config) enum InbandDtmf {
+    /// never
+    Off,
+    /// in calls without telephone-events, until a digit comes by SIP INFO
+    Auto,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]

@@ -10,8 +10,8 @@ use crate::base::id::AccountSid;
 use crate::config::raw;
 use crate::config::report::{Report, nearest};
 use crate::config::{
-    Account, Flow, HeaderRules, MediaNat, Number, PdStrip, RouteOn, SipTimers, SrtpPolicy, Step, Trunk, UuiEncoding,
-    value,
+    Account, Dtmf, Flow, HeaderRules, MediaNat, Number, PdStrip, RouteOn, SipTimers, SrtpPolicy, Step, Trunk,
+    UuiEncoding, value,
 };
 
 use super::{each, one};
@@ -117,6 +117,10 @@ fn trunk(path: &str, raw: &raw::Trunk, accounts: &[Account], report: &mut Report
         trusted: raw.trusted,
         deliver_private: raw.deliver_private,
         dtmf_mute: raw.dtmf_mute,
+        dtmf: Dtmf {
+            at_start: matches!(raw.dtmf_report, raw::DtmfReport::Start),
+            inband: matches!(raw.inband_dtmf, raw::InbandDtmf::Auto),
+        },
         hold_audio_pass: matches!(raw.hold_audio, raw::HoldAudio::Pass),
         hold_timeout: Some(raw.hold_timeout_seconds).filter(|s| *s > 0).map(|s| Duration::from_secs(u64::from(s))),
         route_on: match raw.route_on {

@@ -257,6 +257,7 @@ pub fn open_settings() -> MediaSettings {
         media_acl: Vec::new(),
         relearn_after_silence: false,
         dtmf_mute: false,
+        dtmf: crate::config::Dtmf::default(),
         hold_audio_pass: true,
         rtp_timeout: NEVER,
         rtp_start_timeout: NEVER,

@@ -7,6 +7,7 @@ use crate::base::pcm::SampleRate;
 use crate::base::prefetch::touch;
 use crate::media::codec::{Codec, Decoder};
 use crate::media::format::MediaFormat;
+use crate::media::inband_dtmf::{self, InbandDtmf};
 use crate::media::jitter_buffer::{Arrival, JitterBuffer, Player};
 use crate::media::resample::Resampler;
 use crate::media::rtp::packet::Packet;
@@ -72,6 +73,8 @@ pub struct Inbound {
     event_payload_type: Option<u8>,
     noise_payload_type: Option<u8>,
     buffer: JitterBuffer,
+    /// When the newest audio packet came.
+    last_arrival: Option<Instant>,
     /// What buffers of other clocks have counted.
     counts_before: BufferCounts,
     stream_rate: SampleRate,
@@ -84,6 +87,8 @@ pub struct Inbound {
     muted_until: Option<Instant>,
     pub reception: Reception,
     pub detector: Detector,
+    /// Looks for digits in the audio, where nothing else brings them (RTP-060).
+    tones: Option<Box<InbandDtmf>>,
     pub duplicates: u64,
     pub discarded: u64,
 }
@@ -107,6 +112,7 @@ impl Inbound {
             event_payload_type: None,
             noise_payload_type: None,
             buffer: JitterBuffer::new(clock_rate, rate, depth),
+            last_arrival: None,
             counts_before: BufferCounts::default(),
             stream_rate: rate,
             resampler: None,
@@ -115,6 +121,7 @@ impl Inbound {
             muted_until: None,
             reception: Reception::default(),
             detector: Detector::new(clock_rate),
+            tones: None,
             duplicates: 0,
             discarded: 0,
         }
@@ -133,6 +140,13 @@ impl Inbound {
         let (event_payload_type, event_clock) = format.telephone_event.unzip();
         self.detector.set_clock_rate(event_clock.unwrap_or(clock_rate));
         self.event_payload_type = event_payload_type;
+    }
+
+    /// Whether digits are looked for in the audio. A change of the codec's rate begins anew.
+    pub fn listen_for_tones(&mut self, wanted: bool, at_start: bool) {
+        let rate = self.codec_rate;
+        let kept = self.tones.take().filter(|tones| tones.rate() == rate);
+        self.tones = wanted.then(|| kept.unwrap_or_else(|| Box::new(InbandDtmf::new(rate, at_start))));
     }
 
     pub fn set_stream_rate(&mut self, rate: SampleRate) {
@@ -223,31 +237,39 @@ impl Inbound {
             }
         };
         self.reception.jitter.observe(now, packet.timestamp, self.clock_rate);
+        self.last_arrival = Some(now);
         let Packet { timestamp, marker, payload, .. } = *packet;
         self.buffer.insert(now, &Arrival { sequence, timestamp, marker, ticks: of.1, decoder: of.0, payload });
     }
 
-    /// Appends 20 ms at the stream's rate to `out`.
-    pub fn pull(&mut self, now: Instant, dtmf_mute: bool, out: &mut Vec<i16>) {
-        let Self { buffer, decoders, reception, resampler, frame, .. } = self;
+    /// Appends 20 ms at the stream's rate to `out`. A digit in the audio that has ended, or begun.
+    pub fn pull(&mut self, now: Instant, dtmf_mute: bool, out: &mut Vec<i16>) -> Option<Digit> {
+        let Self { buffer, decoders, reception, resampler, frame, tones, .. } = self;
         let mut player = Playing { decoders, reception };
         let start = out.len();
         let digit = self.detector.is_open() || self.muted_until.is_some_and(|until| now < until);
-        let mute = self.silent || (dtmf_mute && digit);
         let Some(resampler) = resampler else {
             buffer.pull(now, &mut player, out);
-            if mute {
+            let (found, tone) = hear_tones(tones, now, &out[start..]);
+            if self.silent || (dtmf_mute && (digit || tone)) {
                 out[start..].fill(0);
             }
-            return;
+            return found;
         };
         frame.clear();
         buffer.pull(now, &mut player, frame);
-        if mute {
+        let (found, tone) = hear_tones(tones, now, frame);
+        if self.silent || (dtmf_mute && (digit || tone)) {
             frame.fill(0);
         }
         resampler.process(frame, out);
         out.resize(start + self.stream_rate.samples(FRAME_MS), 0);
+        found
+    }
+
+    pub fn received_until(&self, now: Instant) -> Instant {
+        let (ahead, behind) = self.buffer.delay();
+        self.last_arrival.and_then(|last| last.checked_sub(ahead)).map_or(now, |last| (last + behind).min(now))
     }
 
     pub fn skip(&mut self, now: Instant, ms: u32) {
@@ -256,6 +278,17 @@ impl Inbound {
             resampler.reset();
         }
     }
+}
+
+/// The digit that `frame` ends or begins, and whether it is part of one.
+fn hear_tones(tones: &mut Option<Box<InbandDtmf>>, now: Instant, frame: &[i16]) -> (Option<Digit>, bool) {
+    let Some(tones) = tones else { return (None, false) };
+    let (found, is_tone) = tones.hear(frame);
+    let digit = found.map(|inband_dtmf::Found { digit, duration_ms }| {
+        let length = Duration::from_millis(u64::from(duration_ms));
+        Digit { digit, duration_ms, began: now.checked_sub(length).unwrap_or(now) }
+    });
+    (digit, is_tone)
 }
 
 struct Playing<'a> {

@@ -96,6 +96,8 @@ impl MediaSession {
         self.inbound.silent = !format.receive || (format.held && !self.settings.hold_audio_pass);
         self.outbound.set_format(format, codec);
         self.arbiter.negotiated = format.telephone_event.is_some();
+        self.inbound.detector.at_start = self.settings.dtmf.at_start;
+        self.listen_for_tones();
         self.reports.start(now);
         self.quality.start(now);
         self.supervision.expect_rtp(now, format.receive && !format.held);
@@ -121,10 +123,23 @@ impl MediaSession {
     /// Appends exactly 20 ms of the caller's audio at the stream's rate to `out`. To be called every 20 ms: it is the clock
     /// of the reorder buffer.
     pub fn pull(&mut self, now: Instant, out: &mut Vec<i16>) {
-        self.inbound.pull(now, self.settings.dtmf_mute, out);
+        if let Some(digit) = self.inbound.pull(now, self.settings.dtmf_mute, out) {
+            self.events.extend(self.arbiter.inband(now, digit));
+        }
         if self.quality.is_due(now) {
             self.note_quality(now);
         }
+    }
+
+    fn listen_for_tones(&mut self) {
+        let wanted = self.settings.dtmf.inband && self.arbiter.wants_inband();
+        self.inbound.listen_for_tones(wanted, self.settings.dtmf.at_start);
+    }
+
+    /// When the end of what `pull` last yielded had arrived, as far as packets of an even pace tell; `now` at the latest.
+    #[must_use]
+    pub fn received_until(&self, now: Instant) -> Instant {
+        self.inbound.received_until(now)
     }
 
     /// Our own process stood still: `ms` of received time are not played.
@@ -199,6 +214,7 @@ impl MediaSession {
     /// A digit has come by SIP INFO; reported unless it comes by RTP as well (RTP-059).
     pub fn info_digit(&mut self, now: Instant, digit: char, duration_ms: u32) {
         self.events.extend(self.arbiter.info(now, digit, duration_ms));
+        self.listen_for_tones();
     }
 
     /// The next thing to tell.

@@ -1,4 +1,4 @@
-//! Which of two sources of digits counts (RTP-059).
+//! Which source of digits counts (RTP-059, RTP-060).
 
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ pub struct Arbiter {
     /// Telephone-events are part of the negotiated format.
     pub negotiated: bool,
     rtp_seen: bool,
+    info_seen: bool,
     last: Option<(char, DtmfSource, Instant)>,
     /// Digits reported.
     pub reported: u64,
@@ -32,10 +33,21 @@ impl Arbiter {
 
     /// An INFO has come.
     pub fn info(&mut self, now: Instant, digit: char, duration_ms: u32) -> Option<MediaEvent> {
+        self.info_seen = true;
         if self.negotiated && self.rtp_seen {
             return None;
         }
         self.report(now, now, (digit, duration_ms, DtmfSource::Info))
+    }
+
+    /// Whether tones in the audio are to be listened for: there is no other source (RTP-060).
+    pub fn wants_inband(&self) -> bool {
+        !self.negotiated && !self.info_seen
+    }
+
+    /// A digit was found in the audio.
+    pub fn inband(&mut self, now: Instant, digit: Digit) -> Option<MediaEvent> {
+        self.report(now, digit.began, (digit.digit, digit.duration_ms, DtmfSource::Inband))
     }
 
     fn report(&mut self, now: Instant, began: Instant, press: (char, u32, DtmfSource)) -> Option<MediaEvent> {

@@ -16,7 +16,7 @@ const END_COPY_MS: u32 = 40;
 /// Events that have ended and may be repeated by payloads of several events.
 const PAST: usize = 4;
 
-/// A digit that has ended.
+/// A digit that has ended, or begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Digit {
     /// `0`–`9`, `*`, `#`, `A`–`D`.
@@ -67,6 +67,8 @@ pub struct Detector {
     clock_rate: u32,
     current: Option<Current>,
     past: [Option<Current>; PAST],
+    /// Digits are told when they begin, with their length so far.
+    pub at_start: bool,
     /// Events that are no digits.
     pub ignored: u64,
 }
@@ -75,7 +77,7 @@ impl Detector {
     /// For events of a clock of `clock_rate` Hz.
     #[must_use]
     pub fn new(clock_rate: u32) -> Self {
-        Self { clock_rate: clock_rate.max(1000), current: None, past: [None; PAST], ignored: 0 }
+        Self { clock_rate: clock_rate.max(1000), current: None, past: [None; PAST], at_start: false, ignored: 0 }
     }
 
     /// The clock of the events from now on, in Hz.
@@ -93,7 +95,8 @@ impl Detector {
         self.current.as_ref().filter(|current| !current.done)
     }
 
-    /// A telephone-event packet has come. `ended` is called for each digit that has ended by it, in order.
+    /// A telephone-event packet has come. `ended` is called for each digit that has ended by it, or begun
+    /// with `at_start`, in order.
     pub fn handle(&mut self, now: Instant, packet: &Packet<'_>, mut ended: impl FnMut(Digit)) {
         let several = packet.payload.len() >= 2 * super::EVENT_LEN;
         let mut timestamp = packet.timestamp;
@@ -148,14 +151,16 @@ impl Detector {
             done: false,
             interval: Duration::ZERO,
         });
-        [before, self.end_if(seen.event.end)]
+        let begun = self.current.filter(|_| self.at_start).and_then(|current| current.digit(self.clock_rate));
+        [before, begun.or(self.end_if(seen.event.end))]
     }
 
     fn end_if(&mut self, end: bool) -> Option<Digit> {
         let clock_rate = self.clock_rate;
         let current = self.current.as_mut().filter(|current| end && !current.done)?;
         current.done = true;
-        current.digit(clock_rate)
+        let told = self.at_start;
+        current.digit(clock_rate).filter(|_| !told)
     }
 
     /// Whether a payload of several events says again what has ended before the current one.

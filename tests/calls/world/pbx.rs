@@ -262,6 +262,7 @@ impl Pbx {
             media_acl: Vec::new(),
             relearn_after_silence: false,
             dtmf_mute: false,
+            dtmf: trunkstream::config::Dtmf::default(),
             hold_audio_pass: false,
             rtp_timeout: Duration::from_secs(9999),
             rtp_start_timeout: Duration::from_secs(9999),

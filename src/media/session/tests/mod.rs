@@ -28,6 +28,7 @@ fn settings() -> MediaSettings {
         media_acl: Vec::new(),
         relearn_after_silence: false,
         dtmf_mute: true,
+        dtmf: crate::config::Dtmf::default(),
         hold_audio_pass: false,
         rtp_timeout: Duration::from_secs(60),
         rtp_start_timeout: Duration::from_secs(10),
