@@ -12,7 +12,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use trunkstream::base::pcm::SampleRate;
 use trunkstream::base::random::Random;
 use trunkstream::base::rtp_format::PCMU;
-use trunkstream::config::MediaNat;
+use trunkstream::config::{Fill, JitterDelay, MediaNat};
 use trunkstream::media::rtp::packet::Packet;
 use trunkstream::media::{MediaFormat, MediaSession, MediaSettings};
 
@@ -62,7 +62,8 @@ impl Call {
             hold_audio_pass: false,
             rtp_timeout: Duration::from_secs(60),
             rtp_start_timeout: Duration::from_secs(10),
-            reorder_buffer: Duration::from_millis(40),
+            jitter_delay: JitterDelay::default(),
+            fill: Fill::Silence,
         };
         let mut session = MediaSession::new(now, settings, &mut Random::from_number(1));
         session.set_format(now, &format(), true);

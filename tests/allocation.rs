@@ -138,7 +138,8 @@ fn admitted(now: Instant, plan: Plan) -> Call {
         answer_deadline: config.sip.answer_deadline,
         rtp_timeout: config.media.rtp_timeout,
         rtp_start_timeout: config.media.rtp_start_timeout,
-        reorder_buffer: config.media.reorder_buffer,
+        jitter_delay: config.media.jitter_delay,
+        fill: config.media.fill,
         signalling: vec![config.sip.listeners[0].bind],
     };
     let trunks = Trunks::new(config.trunks.clone());

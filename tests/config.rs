@@ -248,6 +248,22 @@ const WRONG: &[(&str, &str, &str)] = &[
         "6 media.rtp_start_timeout_seconds: expected at most rtp_timeout_seconds, 60, found 90",
     ),
     (
+        "[admin]",
+        "jitter_buffer_start_milliseconds = 130\n[admin]",
+        "3 media.jitter_buffer_max_milliseconds: expected at least jitter_buffer_start_milliseconds, 130, found 120",
+    ),
+    (
+        "[admin]",
+        "jitter_buffer_min_milliseconds = 60\n[admin]",
+        "6 media.jitter_buffer_min_milliseconds: expected at most jitter_buffer_start_milliseconds, 40, found 60",
+    ),
+    (
+        "[admin]",
+        "jitter_buffer_max_milliseconds = 301\n[admin]",
+        "6 media.jitter_buffer_max_milliseconds: expected a whole number from 20 to 300, found 301",
+    ),
+    ("[admin]", "fill = \"music\"\n[admin]", "6 media.fill: expected one of \"silence\", \"noise\", found \"music\""),
+    (
         "[media]",
         "t1_milliseconds = 9000\n[media]",
         "1 sip.t2_milliseconds: expected at least t1_milliseconds, 9000, found 4000",

@@ -2,7 +2,7 @@
 //! lists them.
 #![allow(missing_docs, clippy::disallowed_methods)] // a starting point for virtual time
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use trunkstream::base::random::Random;
 use trunkstream::base::rtp_format::{PCMA, PCMU};
-use trunkstream::config::{Dtmf, MediaNat};
+use trunkstream::config::{Dtmf, Fill, JitterDelay, MediaNat};
 use trunkstream::media::codec;
 use trunkstream::media::rtp::packet::{Datagram, Packet};
 use trunkstream::media::{MediaEvent, MediaFormat, MediaReport, MediaSession, MediaSettings};
@@ -95,7 +95,8 @@ fn session(now: Instant, expected: &Expected, remote: SocketAddr, dtmf_mute: boo
         hold_audio_pass: false,
         rtp_timeout: Duration::from_secs(60),
         rtp_start_timeout: Duration::from_secs(10),
-        reorder_buffer: Duration::from_millis(40),
+        jitter_delay: JitterDelay::default(),
+        fill: Fill::Silence,
     };
     let mut session = MediaSession::new(now, settings, &mut Random::from_number(1));
     let format = MediaFormat {
@@ -122,6 +123,8 @@ struct Outcome {
     durations_ms: Vec<u32>,
     ssrc_changes: usize,
     report: MediaReport,
+    /// When the first frame was pulled.
+    phase_ms: usize,
 }
 
 /// Plays a capture against a clock that ticks every 20 ms from `phase` ms on, and for a second after its end.
@@ -152,7 +155,14 @@ fn replay(captured: &[Captured], expected: &Expected, phase: u64, dtmf_mute: boo
     });
     let (digits, durations_ms) = digits.unzip();
     let ssrc_changes = events.iter().filter(|event| **event == MediaEvent::SsrcChanged).count();
-    Outcome { heard, digits, durations_ms, ssrc_changes, report: session.report(start + elapsed) }
+    Outcome {
+        heard,
+        digits,
+        durations_ms,
+        ssrc_changes,
+        report: session.report(start + elapsed),
+        phase_ms: phase as usize,
+    }
 }
 
 /// Decoded audio packets and where they belong on the sender's time line, in samples.
@@ -180,20 +190,44 @@ fn time_line(captured: &[Captured], expected: &Expected) -> Vec<(usize, Vec<i16>
     line
 }
 
-/// How many packets are not heard at their place when the time line is `delay` samples late.
-fn out_of_place(line: &[(usize, Vec<i16>)], heard: &[i16], delay: usize) -> usize {
-    let is_heard = |at: usize, audio: &[i16]| heard.get(at + delay..).is_some_and(|heard| heard.starts_with(audio));
-    line.iter().filter(|(at, audio)| !is_heard(*at, audio)).count()
+/// How a time line was heard.
+#[derive(Debug, Default)]
+struct Followed {
+    /// Packets that were heard nowhere.
+    missing: u64,
+    /// Changes of the delay, by a frame or more.
+    changes: u64,
+    /// Every delay there was, in samples.
+    delays: BTreeSet<usize>,
 }
 
-/// The delay, of up to 80 ms, at which most packets are in place, and how many are not.
-fn best_delay(line: &[(usize, Vec<i16>)], heard: &[i16]) -> (usize, usize) {
-    let delays = (0..=4).map(|frames| frames * 160);
-    delays
-        .map(|delay| (delay, out_of_place(line, heard, delay)))
-        .min_by_key(|(_, missing)| *missing)
-        .expect("five delays")
+/// Follows a time line packet by packet at the delays that are possible. The first half of a packet may be a joint with
+/// what was concealed before it; the second must be what was sent.
+fn follow(line: &[(usize, Vec<i16>)], heard: &[i16], possible: &[usize]) -> Followed {
+    let mut followed = Followed::default();
+    let mut present: Option<usize> = None;
+    for (at, audio) in line {
+        let half = audio.len() / 2;
+        let is_heard =
+            |delay: &usize| heard.get(at + delay + half..).is_some_and(|rest| rest.starts_with(&audio[half..]));
+        if present.as_ref().is_some_and(is_heard) {
+            continue;
+        }
+        let nearest = |delay: &usize| delay.abs_diff(present.unwrap_or(*delay));
+        match possible.iter().copied().filter(is_heard).min_by_key(nearest) {
+            None => followed.missing += 1,
+            Some(delay) => {
+                followed.changes += u64::from(present.is_some());
+                followed.delays.insert(delay);
+                present = Some(delay);
+            }
+        }
+    }
+    followed
 }
+
+/// Delays of up to 100 ms.
+const DELAYS: [usize; 6] = [0, 160, 320, 480, 640, 800];
 
 /// Runs `check` on every capture for several phases of the clock, muting digits or not.
 fn every_capture(mut check: impl FnMut(&str, &Expected, &[Captured], &Outcome)) {
@@ -243,10 +277,14 @@ fn rtp_022_what_arrives_in_time_is_heard_bit_exact_at_its_place() {
         }
         let line = time_line(captured, expected);
         assert_eq!(line.len(), expected.audio_packets, "{name}");
-        let (delay, missing) = best_delay(&line, &outcome.heard);
-        assert_eq!(missing as u64, outcome.report.late, "{name}: at a delay of {} ms", delay / 8);
-        assert!((320..=480).contains(&delay), "{name}: a delay of {} ms", delay / 8);
-        assert!(outcome.report.late <= 3 && outcome.report.discarded == 0, "{name}: {:?}", outcome.report);
+        let (followed, report) = (follow(&line, &outcome.heard, &DELAYS), &outcome.report);
+        // RTP-020: a frame that is taken out to have less delay and its joint may be of three packets.
+        assert!(followed.missing <= report.late + 3 * report.frames_removed, "{name}: {followed:?}, {report:?}");
+        let seconds = outcome.heard.len() as u64 / 8000;
+        assert!(followed.changes <= seconds / 2 && report.frames_removed <= 2, "{name}: {followed:?}, {report:?}");
+        let waits = |delay: &usize| delay / 8 + outcome.phase_ms;
+        assert!(followed.delays.iter().all(|delay| (17..=60).contains(&waits(delay))), "{name}: {followed:?}");
+        assert!(report.late <= 3 && report.discarded == 0, "{name}: {report:?}");
         if expected.lost == 0 || expected.event_packets > 0 {
             assert_eq!((outcome.report.late, outcome.report.concealed_ms), (0, 20 * expected.lost), "{name}");
         }
@@ -269,7 +307,9 @@ fn rtp_003_of_two_interleaved_voices_the_newer_is_heard_and_never_both() {
             return;
         }
         // One packet of the older voice comes in the slot of the change, just before the newer one shows itself.
-        assert_eq!(outcome.report.discarded, expected.superseded_packets - 1, "{name}");
+        // Up to two that were still held go with it, where they would keep the newer one waiting.
+        let discarded = expected.superseded_packets - 1..=expected.superseded_packets + 1;
+        assert!(discarded.contains(&outcome.report.discarded), "{name}: {:?}", outcome.report);
         let ssrc = |datagram: &Captured| match Datagram::read(&datagram.bytes) {
             Datagram::Rtp(packet) => packet.ssrc,
             other => panic!("{name}: {other:?} in a capture of RTP"),
@@ -281,8 +321,9 @@ fn rtp_003_of_two_interleaved_voices_the_newer_is_heard_and_never_both() {
             .collect();
         let line = time_line(&newer, expected);
         let begin = outcome.heard.len() - 50 * 160 - line.len() * 160;
-        let missing = (0..=8).map(|frames| out_of_place(&line, &outcome.heard, begin + frames * 160 - 320)).min();
-        assert_eq!(missing, Some(0), "{name}: the newer voice, whole");
+        let possible: Vec<_> = (0..=8).map(|frames| begin + frames * 160 - 320).collect();
+        let followed = follow(&line, &outcome.heard, &possible);
+        assert!(followed.missing <= 2 * outcome.report.frames_removed, "{name}: the newer voice, whole: {followed:?}");
     });
 }
 
@@ -296,8 +337,9 @@ fn rtp_024_after_a_stall_the_newest_is_heard_and_no_delay_remains() {
         assert!((90..=expected.stalled_packets).contains(&gone), "{name}: {gone} gone");
         let line = time_line(captured, expected);
         let after: Vec<_> = line.into_iter().filter(|(at, _)| *at >= 8 * 4100).collect();
-        let (delay, missing) = best_delay(&after, &outcome.heard);
-        assert!(missing == 0 && delay <= 640, "{name}: {missing} out of place at {} ms", delay / 8);
+        let followed = follow(&after, &outcome.heard, &DELAYS);
+        assert!(followed.missing <= 2 * outcome.report.frames_removed, "{name}: {followed:?}");
+        assert!(followed.delays.iter().all(|delay| delay / 8 + outcome.phase_ms <= 60), "{name}: {followed:?}");
     });
 }
 
@@ -342,10 +384,10 @@ fn rtp_062_audio_beside_digits_is_muted() {
     let (open, muted) = (replay(&captured, expected, 3, false), replay(&captured, expected, 3, true));
     assert_eq!(muted.digits, expected.digits);
     let tone: Vec<&Captured> = captured.iter().filter(|datagram| datagram.bytes[1] & 0x7F == 101).collect();
-    // What arrives with an event packet is heard 40 to 60 ms later.
+    // What arrives with an event packet is heard 20 to 60 ms later.
     for datagram in tone {
-        let at = (datagram.at.as_millis() as usize + 40) / 20 * 160;
-        assert!(muted.heard[at..at + 160].iter().all(|sample| *sample == 0), "{:?}", datagram.at);
+        let at = (datagram.at.as_millis() as usize + 20) / 20 * 160;
+        assert!(muted.heard[at..at + 320].iter().all(|sample| *sample == 0), "{:?}", datagram.at);
     }
     let sound = |outcome: &Outcome| outcome.heard.iter().filter(|sample| **sample != 0).count();
     let silenced_ms = (sound(&open) - sound(&muted)) / 8;

@@ -10,7 +10,7 @@ use crate::base::random::Random;
 use crate::call::directory::{CallSlot, Directory};
 use crate::call::outcome::DialFailure;
 use crate::call::timeline::CallRecord;
-use crate::config::Trunk;
+use crate::config::{Fill, JitterDelay, Trunk};
 use crate::flow::Graph;
 use crate::sip::{DialogId, IncomingInvite, InfoAnswer, Reason, Rejection};
 use crate::stream::{SocketEnd, StreamUrl};
@@ -52,8 +52,10 @@ pub struct CallSettings {
     pub rtp_timeout: Duration,
     /// No first RTP for this long is warned about.
     pub rtp_start_timeout: Duration,
-    /// Depth of the reorder buffer.
-    pub reorder_buffer: Duration,
+    /// How long the jitter buffer keeps packets (RTP-020).
+    pub jitter_delay: JitterDelay,
+    /// What the bot hears where nothing comes (RTP-007).
+    pub fill: Fill,
     /// Our signalling addresses, refused in `c=` (SDP-014).
     pub signalling: Vec<SocketAddr>,
 }

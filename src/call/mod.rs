@@ -122,7 +122,8 @@ impl Call {
             hold_audio_pass: trunk.hold_audio_pass,
             rtp_timeout: settings.rtp_timeout,
             rtp_start_timeout: settings.rtp_start_timeout,
-            reorder_buffer: settings.reorder_buffer,
+            jitter_delay: settings.jitter_delay,
+            fill: settings.fill,
         };
         let leg = Leg::new(dialog, &invite, &trunk, &settings.signalling, local, &mut random);
         let mut call = Self {

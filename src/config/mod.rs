@@ -153,8 +153,36 @@ pub struct Media {
     pub rtp_timeout: Duration,
     /// No first RTP for this long is warned about (RTP-042).
     pub rtp_start_timeout: Duration,
-    /// Depth of the reorder buffer.
-    pub reorder_buffer: Duration,
+    /// How long packets are kept for order and evenness (RTP-020).
+    pub jitter_delay: JitterDelay,
+    /// What is heard where nothing comes (RTP-007).
+    pub fill: Fill,
+}
+
+/// How long the jitter buffer keeps packets (RTP-020): `min` ≤ `start` ≤ `max`, in whole milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JitterDelay {
+    /// Until the line is known.
+    pub start: Duration,
+    /// At least.
+    pub min: Duration,
+    /// At most.
+    pub max: Duration,
+}
+
+impl Default for JitterDelay {
+    fn default() -> Self {
+        Self { start: Duration::from_millis(40), min: Duration::from_millis(20), max: Duration::from_millis(120) }
+    }
+}
+
+/// What is heard in gaps, on hold and in pauses (RTP-007).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fill {
+    /// Digital silence.
+    Silence,
+    /// Comfort noise.
+    Noise,
 }
 
 impl Media {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::base::rtp_format::RtpFormat;
-use crate::config::{Dtmf, MediaNat};
+use crate::config::{Dtmf, Fill, JitterDelay, MediaNat};
 
 /// What offer and answer have agreed on.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,6 +54,8 @@ pub struct MediaSettings {
     pub rtp_timeout: Duration,
     /// No first RTP for this long: [`NoRtpYet`](super::MediaEvent::NoRtpYet).
     pub rtp_start_timeout: Duration,
-    /// Depth of the reorder buffer.
-    pub reorder_buffer: Duration,
+    /// How long packets are kept for order and evenness (RTP-020).
+    pub jitter_delay: JitterDelay,
+    /// What is heard where nothing comes (RTP-007).
+    pub fill: Fill,
 }

@@ -1,9 +1,10 @@
 //! RTP and sound: packets in become 20 ms frames of PCM, PCM becomes packets out, digits become events.
 //!
 //! `MediaSession` is the one to talk to. It owns everything below: `rtp` (packets, sequence, where media may come from, RTCP),
-//! the jitter buffer with its concealment, the codecs, the resampler, and telephone-events.
+//! the jitter buffer with its concealment and comfort noise, the codecs, the resampler, and telephone-events.
 
 pub mod codec;
+mod comfort_noise;
 mod concealment;
 mod event;
 mod format;

@@ -49,6 +49,14 @@ pub struct MediaReport {
     pub srtp_replays: u64,
     /// Milliseconds filled for packets that were lost or late.
     pub concealed_ms: u64,
+    /// The delay that the jitter buffer aims at, in milliseconds (RTP-020).
+    pub jitter_buffer_ms: u32,
+    /// The greatest that it has aimed at.
+    pub jitter_buffer_max_ms: u32,
+    /// Frames of 20 ms that the jitter buffer put into sound, to have more delay or to follow the sender's clock (RTP-023).
+    pub frames_inserted: u64,
+    /// Frames that it took out of sound.
+    pub frames_removed: u64,
     /// Greatest interarrival jitter (RFC 3550, A.8).
     pub jitter_max_ms: f64,
     /// Mean of the same.

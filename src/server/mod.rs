@@ -219,7 +219,8 @@ fn call_settings(config: &Config) -> CallSettings {
         answer_deadline: config.sip.answer_deadline,
         rtp_timeout: config.media.rtp_timeout,
         rtp_start_timeout: config.media.rtp_start_timeout,
-        reorder_buffer: config.media.reorder_buffer,
+        jitter_delay: config.media.jitter_delay,
+        fill: config.media.fill,
         signalling: addresses.collect(),
     }
 }

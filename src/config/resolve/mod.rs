@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::raw::{self, Raw};
 use super::report::Report;
-use super::{Config, Limits, Log, LogFormat, Media, Proxies, Sip, value};
+use super::{Config, Fill, JitterDelay, Limits, Log, LogFormat, Media, Proxies, Sip, value};
 
 /// Calls a node takes where the file does not say.
 const DEFAULT_MAX_CALLS: usize = 2000;
@@ -72,6 +72,7 @@ fn media(raw: &raw::Media, addresses: &address::Addresses, report: &mut Report) 
         let message = format!("expected at most rtp_timeout_seconds, {}", raw.rtp_timeout_seconds);
         report.wrong("media.rtp_start_timeout_seconds", format!("{message}, found {}", raw.rtp_start_timeout_seconds));
     }
+    let jitter_delay = jitter_delay(raw, report);
     Media {
         listen_address: addresses.media_bind,
         advertised_address: addresses.media_advertised,
@@ -83,8 +84,26 @@ fn media(raw: &raw::Media, addresses: &address::Addresses, report: &mut Report) 
         dscp: raw.dscp,
         rtp_timeout: seconds(raw.rtp_timeout_seconds),
         rtp_start_timeout: seconds(raw.rtp_start_timeout_seconds),
-        reorder_buffer: milliseconds(raw.reorder_buffer_milliseconds),
+        jitter_delay,
+        fill: match raw.fill {
+            raw::Fill::Silence => Fill::Silence,
+            raw::Fill::Noise => Fill::Noise,
+        },
     }
+}
+
+fn jitter_delay(raw: &raw::Media, report: &mut Report) -> JitterDelay {
+    let (start, min, max) =
+        (raw.jitter_buffer_start_milliseconds, raw.jitter_buffer_min_milliseconds, raw.jitter_buffer_max_milliseconds);
+    if min > start {
+        let message = format!("expected at most jitter_buffer_start_milliseconds, {start}, found {min}");
+        report.wrong("media.jitter_buffer_min_milliseconds", message);
+    }
+    if max < start {
+        let message = format!("expected at least jitter_buffer_start_milliseconds, {start}, found {max}");
+        report.wrong("media.jitter_buffer_max_milliseconds", message);
+    }
+    JitterDelay { start: milliseconds(start), min: milliseconds(min), max: milliseconds(max) }
 }
 
 fn admin(raw: &raw::Admin, report: &mut Report) -> Option<std::net::SocketAddr> {

@@ -13,7 +13,7 @@ use super::plan::{CallPlan, Sound};
 use super::report::MediaSummary;
 use super::statistics::Spread;
 use crate::base::random::Random;
-use crate::config::MediaNat;
+use crate::config::{Fill, JitterDelay, MediaNat};
 use crate::lab::capture::{Playback, Spoken};
 use crate::media::codec;
 use crate::media::{MediaFormat, MediaSession, MediaSettings, Srtp};
@@ -23,8 +23,6 @@ use crate::sdp::Negotiated;
 const DATAGRAM: usize = 2_048;
 /// The caller never hangs up for lack of RTP.
 const NEVER: Duration = Duration::from_secs(86_400);
-/// Its own reorder buffer; what it hears is measured before that.
-const REORDER: Duration = Duration::from_millis(40);
 
 /// A caller on the line.
 pub(super) struct Talk {
@@ -261,7 +259,8 @@ pub fn open_settings() -> MediaSettings {
         hold_audio_pass: true,
         rtp_timeout: NEVER,
         rtp_start_timeout: NEVER,
-        reorder_buffer: REORDER,
+        jitter_delay: JitterDelay::default(),
+        fill: Fill::Silence,
     }
 }
 

@@ -6,9 +6,9 @@ use super::PACKET_MAX_MS;
 use crate::base::pcm::SampleRate;
 use crate::base::prefetch::touch;
 use crate::media::codec::{Codec, Decoder};
-use crate::media::format::MediaFormat;
+use crate::media::format::{MediaFormat, MediaSettings};
 use crate::media::inband_dtmf::{self, InbandDtmf};
-use crate::media::jitter_buffer::{Arrival, JitterBuffer, Player};
+use crate::media::jitter_buffer::{Arrival, JitterBuffer, Player, Settings};
 use crate::media::resample::Resampler;
 use crate::media::rtp::packet::Packet;
 use crate::media::rtp::reception::{Heard, Reception};
@@ -66,7 +66,7 @@ struct Decoders(Vec<Decoding>);
 /// Receiving half of a session.
 #[derive(Debug)]
 pub struct Inbound {
-    depth: Duration,
+    buffering: Settings,
     decoders: Decoders,
     codec_rate: SampleRate,
     clock_rate: u32,
@@ -93,25 +93,30 @@ pub struct Inbound {
     pub discarded: u64,
 }
 
-/// What the reorder buffer has counted, in milliseconds where it is time.
+/// What the jitter buffer has counted, in milliseconds where it is time.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct BufferCounts {
     pub late: u64,
     pub discarded: u64,
     pub concealed_ms: u64,
+    pub inserted: u64,
+    pub removed: u64,
+    pub target_ms: u32,
+    pub target_max_ms: u32,
 }
 
 impl Inbound {
-    pub fn new(depth: Duration) -> Self {
+    pub fn new(settings: &MediaSettings, noise_seed: u32) -> Self {
         let (clock_rate, rate) = (8000, SampleRate::Hz8000);
+        let buffering = Settings { delay: settings.jitter_delay, fill: settings.fill, noise_seed };
         Self {
-            depth,
+            buffering,
             decoders: Decoders::default(),
             codec_rate: rate,
             clock_rate,
             event_payload_type: None,
             noise_payload_type: None,
-            buffer: JitterBuffer::new(clock_rate, rate, depth),
+            buffer: JitterBuffer::new(clock_rate, rate, buffering),
             last_arrival: None,
             counts_before: BufferCounts::default(),
             stream_rate: rate,
@@ -133,7 +138,7 @@ impl Inbound {
         if (clock_rate, rate) != (self.clock_rate, self.codec_rate) {
             self.counts_before = self.buffer_counts();
             (self.clock_rate, self.codec_rate) = (clock_rate, rate);
-            self.buffer = JitterBuffer::new(clock_rate, rate, self.depth);
+            self.buffer = JitterBuffer::new(clock_rate, rate, self.buffering);
             self.resampler = Resampler::new(rate, self.stream_rate);
         }
         self.noise_payload_type = format.comfort_noise;
@@ -156,15 +161,20 @@ impl Inbound {
 
     /// How long a packet waits in the buffer.
     pub fn playout_delay(&self) -> Duration {
-        self.depth
+        self.buffer.waiting_time()
     }
 
     pub fn buffer_counts(&self) -> BufferCounts {
         let (before, counts) = (self.counts_before, self.buffer.counts());
+        let (target_ms, target_max_ms) = self.buffer.target_ms();
         BufferCounts {
             late: before.late + counts.late,
             discarded: before.discarded + counts.discarded,
             concealed_ms: before.concealed_ms + self.buffer.concealed_ms(),
+            inserted: before.inserted + counts.inserted,
+            removed: before.removed + counts.removed,
+            target_ms,
+            target_max_ms: target_max_ms.max(before.target_max_ms),
         }
     }
 
@@ -202,12 +212,13 @@ impl Inbound {
             Kind::Event => {
                 found(Found::Event);
                 self.detector.handle(now, packet, |digit| found(Found::Digit(digit)));
-                // What is heard while the event lasts is played `depth` later, and up to a frame after that.
-                self.muted_until = Some(now + self.depth + Duration::from_millis(u64::from(FRAME_MS)));
+                // What comes while the event lasts is played after its wait, and up to a frame after that.
+                self.muted_until = Some(now + self.buffer.waiting_time() + Duration::from_millis(u64::from(FRAME_MS)));
                 let sequence = self.reception.hear_other(packet);
                 self.buffer.note_quiet(sequence);
             }
             Kind::ComfortNoise => {
+                self.buffer.comfort().describe(packet.payload);
                 let sequence = self.reception.hear_other(packet);
                 self.buffer.note_quiet(sequence);
             }
@@ -248,20 +259,24 @@ impl Inbound {
         let mut player = Playing { decoders, reception };
         let start = out.len();
         let digit = self.detector.is_open() || self.muted_until.is_some_and(|until| now < until);
+        let silent = self.silent;
+        let quieten = |buffer: &mut JitterBuffer, tone: bool, audio: &mut [i16]| {
+            if silent {
+                buffer.comfort().replace(audio);
+            } else if dtmf_mute && (digit || tone) {
+                audio.fill(0);
+            }
+        };
         let Some(resampler) = resampler else {
             buffer.pull(now, &mut player, out);
             let (found, tone) = hear_tones(tones, now, &out[start..]);
-            if self.silent || (dtmf_mute && (digit || tone)) {
-                out[start..].fill(0);
-            }
+            quieten(buffer, tone, &mut out[start..]);
             return found;
         };
         frame.clear();
         buffer.pull(now, &mut player, frame);
         let (found, tone) = hear_tones(tones, now, frame);
-        if self.silent || (dtmf_mute && (digit || tone)) {
-            frame.fill(0);
-        }
+        quieten(buffer, tone, frame);
         resampler.process(frame, out);
         out.resize(start + self.stream_rate.samples(FRAME_MS), 0);
         found
@@ -301,6 +316,16 @@ impl Player for Playing<'_> {
         if let Some(decoding) = self.decoders.0.get_mut(usize::from(decoder)) {
             decoding.decoder.decode(payload, out);
         }
+    }
+
+    fn conceal(&mut self, decoder: u8, samples: usize, out: &mut Vec<i16>) -> bool {
+        let decoding = self.decoders.0.get_mut(usize::from(decoder));
+        decoding.is_some_and(|decoding| decoding.decoder.conceal(samples, out))
+    }
+
+    fn recover(&mut self, decoder: u8, next: &[u8], samples: usize, out: &mut Vec<i16>) -> bool {
+        let decoding = self.decoders.0.get_mut(usize::from(decoder));
+        decoding.is_some_and(|decoding| decoding.decoder.recover(next, samples, out))
     }
 
     fn missing_between(&self, after: u64, before: u64) -> u64 {

@@ -63,9 +63,9 @@ impl MediaSession {
     #[must_use]
     pub fn new(now: Instant, settings: MediaSettings, random: &mut Random) -> Self {
         Self {
-            inbound: Inbound::new(settings.reorder_buffer),
             outbound: Outbound::new(random.fork()),
             reports: Reports::new(now, random.fork()),
+            inbound: Inbound::new(&settings, random.u32()),
             supervision: Supervision::new(settings.rtp_start_timeout, settings.rtp_timeout),
             settings,
             format: None,
@@ -121,7 +121,7 @@ impl MediaSession {
     }
 
     /// Appends exactly 20 ms of the caller's audio at the stream's rate to `out`. To be called every 20 ms: it is the clock
-    /// of the reorder buffer.
+    /// of the jitter buffer.
     pub fn pull(&mut self, now: Instant, out: &mut Vec<i16>) {
         if let Some(digit) = self.inbound.pull(now, self.settings.dtmf_mute, out) {
             self.events.extend(self.arbiter.inband(now, digit));

@@ -89,7 +89,8 @@ impl Bridge {
             answer_deadline: config.sip.answer_deadline,
             rtp_timeout: config.media.rtp_timeout,
             rtp_start_timeout: config.media.rtp_start_timeout,
-            reorder_buffer: config.media.reorder_buffer,
+            jitter_delay: config.media.jitter_delay,
+            fill: config.media.fill,
             signalling: vec![listener.bind, listener.advertised],
         };
         Self {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use trunkstream::base::random::Random;
 use trunkstream::base::rtp_format;
 use trunkstream::base::srtp::{MasterKey, SrtpKeys, SrtpSuite};
-use trunkstream::config::{Config, MediaNat};
+use trunkstream::config::{Config, Fill, JitterDelay, MediaNat};
 use trunkstream::media::codec::of_format;
 use trunkstream::media::{MediaFormat, MediaSession, MediaSettings, Srtp};
 use trunkstream::sip::{
@@ -266,7 +266,8 @@ impl Pbx {
             hold_audio_pass: false,
             rtp_timeout: Duration::from_secs(9999),
             rtp_start_timeout: Duration::from_secs(9999),
-            reorder_buffer: Duration::from_millis(40),
+            jitter_delay: JitterDelay::default(),
+            fill: Fill::Silence,
         };
         let own = plan.offer.as_ref().or(plan.late_answer.as_ref());
         let phone = Phone {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::base::rtp_format::PCMU;
-use crate::config::MediaNat;
+use crate::config::{Fill, JitterDelay, MediaNat};
 use crate::media::report::MediaReport;
 use crate::media::rtp::packet::{Datagram, Packet};
 use crate::media::telephone_event::{Event, code_of};
@@ -32,7 +32,8 @@ fn settings() -> MediaSettings {
         hold_audio_pass: false,
         rtp_timeout: Duration::from_secs(60),
         rtp_start_timeout: Duration::from_secs(10),
-        reorder_buffer: Duration::from_millis(40),
+        jitter_delay: JitterDelay::default(),
+        fill: Fill::Silence,
     }
 }
 

@@ -139,6 +139,37 @@ fn rtp_006_comfort_noise_is_silence_and_no_loss() {
 }
 
 #[test]
+fn rtp_006_where_noise_is_wanted_comfort_noise_is_as_loud_as_the_sender_says() {
+    let settings = MediaSettings { fill: Fill::Noise, ..settings() };
+    let mut world = World::with(settings, &MediaFormat { comfort_noise: Some(13), ..pcmu() });
+    world.speak(400, 0x90);
+    world.receive(13, &[40]);
+    world.silence(800);
+    let gap = &world.heard[world.heard.len() - 20 * 160..];
+    let power = gap.iter().map(|sample| f64::from(*sample).powi(2)).sum::<f64>() / gap.len() as f64;
+    let level = 20.0 * (power.sqrt() / 32_768.0).log10();
+    assert!((level + 40.0).abs() < 1.0, "{level} dBov");
+    assert_eq!(world.report().concealed_ms, 0);
+}
+
+#[test]
+fn rtp_007_on_hold_there_is_noise_where_noise_is_wanted() {
+    let hold = MediaFormat { send: false, held: true, ..pcmu() };
+    let mut world = World::with(MediaSettings { fill: Fill::Noise, ..settings() }, &hold);
+    world.speak(200, 0x90);
+    assert!(world.heard.iter().any(|sample| *sample != 0) && world.heard.iter().all(|sample| sample.abs() < 100));
+}
+
+#[test]
+fn rtp_020_the_record_tells_the_delay_that_is_aimed_at_and_the_greatest() {
+    let mut world = World::new();
+    assert_eq!((world.report().jitter_buffer_ms, world.report().jitter_buffer_max_ms), (40, 40));
+    world.speak(3000, 0xFF);
+    let report = world.report();
+    assert_eq!((report.jitter_buffer_ms, report.jitter_buffer_max_ms, report.frames_removed), (20, 40, 1));
+}
+
+#[test]
 fn rtp_056_a_digit_is_reported_when_it_ends() {
     let mut world = World::new();
     world.speak(200, 0x90);
