@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, criterion_group, criterion_main};
 use trunkstream::base::random::Random;
 use trunkstream::base::rtp_format::PCMU;
-use trunkstream::config::{Fill, JitterDelay, MediaNat};
+use trunkstream::config::{Dtmf, Fill, IdleTx, JitterDelay, MediaNat};
 use trunkstream::media::rtp::packet::Packet;
 use trunkstream::media::{MediaFormat, MediaSession, MediaSettings};
 
@@ -44,6 +44,9 @@ impl Receiver {
     fn new(line: &Line) -> Self {
         let (now, from) = (Instant::now(), "192.0.2.10:4000".parse().expect("an address"));
         let settings = MediaSettings {
+            dtmf: Dtmf::default(),
+            idle_tx: IdleTx::Silence,
+            relearn_after_silence: false,
             nat: MediaNat::Auto,
             media_acl: Vec::new(),
             dtmf_mute: true,

@@ -12,7 +12,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use trunkstream::base::pcm::SampleRate;
 use trunkstream::base::random::Random;
 use trunkstream::base::rtp_format::PCMU;
-use trunkstream::config::{Fill, JitterDelay, MediaNat};
+use trunkstream::config::{Fill, IdleTx, JitterDelay, MediaNat};
 use trunkstream::media::rtp::packet::Packet;
 use trunkstream::media::{MediaFormat, MediaSession, MediaSettings};
 
@@ -59,6 +59,7 @@ impl Call {
             relearn_after_silence: false,
             dtmf_mute: true,
             dtmf: trunkstream::config::Dtmf::default(),
+            idle_tx: IdleTx::Silence,
             hold_audio_pass: false,
             rtp_timeout: Duration::from_secs(60),
             rtp_start_timeout: Duration::from_secs(10),

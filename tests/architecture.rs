@@ -37,7 +37,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rtp_rs", &["media/rtp/packet.rs"]),
     ("rtcp", &["media/rtp/rtcp.rs"]),
     ("webrtc_util", &["media/rtp/rtcp.rs"]),
-    ("rubato", &["media/resample.rs"]),
+    ("rubato", &["media/resample/block.rs"]),
     ("audiopus", &["media/codec/opus.rs"]),
     ("ezk_g722", &["media/codec/g722.rs"]),
     ("webrtc_srtp", &["media/rtp/srtp.rs"]),

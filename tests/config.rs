@@ -217,8 +217,8 @@ const WRONG: &[(&str, &str, &str)] = &[
     ),
     (
         "[[number]]",
-        "codecs = [\"opus\"]\n[[number]]",
-        "15 trunk.lab.codecs: expected one of PCMU, PCMA, found \"opus\"",
+        "codecs = [\"g729\"]\n[[number]]",
+        "15 trunk.lab.codecs: expected one of PCMU, PCMA, G722, opus, L16, found \"g729\"",
     ),
     ("[[number]]", "header_allow = [\"X Y\"]\n[[number]]", "15 trunk.lab.header_allow: expected a header name"),
     (

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use trunkstream::base::random::Random;
 use trunkstream::base::rtp_format::{PCMA, PCMU};
-use trunkstream::config::{Dtmf, Fill, JitterDelay, MediaNat};
+use trunkstream::config::{Dtmf, Fill, IdleTx, JitterDelay, MediaNat};
 use trunkstream::media::codec;
 use trunkstream::media::rtp::packet::{Datagram, Packet};
 use trunkstream::media::{MediaEvent, MediaFormat, MediaReport, MediaSession, MediaSettings};
@@ -92,6 +92,7 @@ fn session(now: Instant, expected: &Expected, remote: SocketAddr, dtmf_mute: boo
         relearn_after_silence: false,
         dtmf_mute,
         dtmf: Dtmf { inband: expected.inband, at_start: false },
+        idle_tx: IdleTx::Silence,
         hold_audio_pass: false,
         rtp_timeout: Duration::from_secs(60),
         rtp_start_timeout: Duration::from_secs(10),

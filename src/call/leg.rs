@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use tracing::warn;
 
 use crate::base::random::Random;
-use crate::base::rtp_format::RtpFormat;
+use crate::base::rtp_format::{L16, RtpFormat};
 use crate::base::srtp::SrtpKeys;
 use crate::call::outcome::Failure;
 use crate::config::Trunk;
@@ -219,12 +219,16 @@ impl Leg {
     }
 }
 
-/// Our codecs in the trunk's order, else in our own.
+/// Our codecs in the trunk's order, else in our own. Linear PCM, which is twice or four times the bytes, only where the
+/// trunk names it.
 fn formats(trunk: &Trunk) -> Vec<RtpFormat> {
-    let known = codec::formats();
-    let Some(preferred) = &trunk.codecs else { return known };
-    let find = |name: &String| known.iter().find(|format| format.encoding_name.eq_ignore_ascii_case(name)).copied();
-    preferred.iter().filter_map(find).collect()
+    let mut known = codec::formats();
+    let Some(preferred) = &trunk.codecs else {
+        known.retain(|format| format.encoding_name != L16.encoding_name);
+        return known;
+    };
+    let named = |name: &String, format: &RtpFormat| format.encoding_name.eq_ignore_ascii_case(name);
+    preferred.iter().flat_map(|name| known.iter().filter(move |format| named(name, format))).copied().collect()
 }
 
 fn offer_refused(refusal: &Refusal) -> Failure {

@@ -119,6 +119,7 @@ impl Call {
             relearn_after_silence: trunk.relearn_after_silence,
             dtmf_mute: trunk.dtmf_mute,
             dtmf: trunk.dtmf,
+            idle_tx: trunk.idle_tx,
             hold_audio_pass: trunk.hold_audio_pass,
             rtp_timeout: settings.rtp_timeout,
             rtp_start_timeout: settings.rtp_start_timeout,

@@ -11,7 +11,7 @@ use anyhow::{Context, ensure};
 use super::capture::CaptureArgs;
 use crate::base::pcm::SampleRate;
 use crate::base::random::Random;
-use crate::base::rtp_format::{PCMA, PCMU, RtpFormat};
+use crate::base::rtp_format::RtpFormat;
 use crate::lab::capture::{Capture, Take};
 use crate::lab::pbx::load::{self, LoadPlan};
 use crate::lab::pbx::{
@@ -20,6 +20,7 @@ use crate::lab::pbx::{
 };
 use crate::lab::speech::Speech;
 use crate::lab::wav;
+use crate::media::codec;
 
 /// The caller speaks this long after the answer.
 const BEFORE_SOUND: Duration = Duration::from_millis(200);
@@ -93,7 +94,7 @@ pub struct CallArgs {
     #[arg(long, value_name = "MS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=10_000))]
     jitter: u64,
     /// Codecs to offer, the favourite first
-    #[arg(long, value_name = "CODEC", value_delimiter = ',', default_value = "pcmu,pcma", value_parser = ["pcmu", "pcma"])]
+    #[arg(long, value_name = "CODEC", value_delimiter = ',', default_value = "pcmu,pcma", value_parser = ["pcmu", "pcma", "g722", "opus", "l16"])]
     pt: Vec<String>,
     /// Encrypt RTP and RTCP, with keys in SDP (SRTP; the trunk needs `srtp` and `allow_sdes_cleartext`)
     #[arg(long)]
@@ -224,8 +225,9 @@ async fn one(line: &Line, plan: &CallPlan, seed: u64, record: Option<&Path>) -> 
     println!();
     print_report(&report);
     if let (Some(path), Some(media)) = (record, &report.media) {
-        wav::write(path, SampleRate::Hz8000, media.heard.samples())?;
-        row("recording", &format!("{} of {:.1} s", path.display(), media.heard.samples().len() as f64 / 8000.0));
+        let (rate, samples) = (media.heard.rate(), media.heard.samples());
+        wav::write(path, rate, samples)?;
+        row("recording", &format!("{} of {:.1} s", path.display(), samples.len() as f64 / f64::from(rate.hz())));
     }
     Ok(report.outcome.is_normal())
 }
@@ -290,7 +292,7 @@ fn plan(args: CallArgs, callee: Callee) -> anyhow::Result<CallPlan> {
         sound,
         formats: match &capture {
             Some(take) => vec![take.format],
-            None => args.pt.iter().map(|name| format(name)).collect(),
+            None => args.pt.iter().flat_map(|name| formats(name)).collect(),
         },
         capture,
         digits: args.dtmf,
@@ -325,8 +327,9 @@ fn sound(play: &str) -> anyhow::Result<(Sound, Duration)> {
     Ok((sound, natural))
 }
 
-fn format(name: &str) -> RtpFormat {
-    if name == "pcma" { PCMA } else { PCMU }
+/// The formats of that name; linear PCM has two.
+fn formats(name: &str) -> impl Iterator<Item = RtpFormat> {
+    codec::formats().into_iter().filter(move |format| format.encoding_name.eq_ignore_ascii_case(name))
 }
 
 /// Two runs are two different callers.
@@ -351,6 +354,7 @@ mod tests {
     use clap::{Args, Command, FromArgMatches};
 
     use super::*;
+    use crate::base::rtp_format::{L16, L16_WIDE, OPUS, PCMA};
 
     fn parse(line: &str) -> anyhow::Result<CallPlan> {
         let command = CallArgs::augment_args(Command::new("call"));
@@ -402,5 +406,6 @@ mod tests {
         assert!(parse("call 1 --record /does/not/exist.wav").is_err(), "known before the call");
         assert!(parse("call 1 --srtp").is_ok_and(|plan| plan.srtp));
         assert_eq!(parse("call 1 --pt pcma").expect("a codec").formats, [PCMA]);
+        assert_eq!(parse("call 1 --pt opus,l16").expect("codecs").formats, [OPUS, L16_WIDE, L16]);
     }
 }

@@ -254,7 +254,7 @@ pub struct Trunk {
     pub force_rport: bool,
     /// In-dialog requests go to the source address when the Contact is private and there is no Record-Route (SIP-052).
     pub nat_contact_fix: bool,
-    /// Codecs in our order of preference; `None` follows the offer (SDP-004).
+    /// Codecs in our order of preference; `None` follows the offer with all but L16 (SDP-004).
     pub codecs: Option<Vec<String>>,
     /// Refuse SDP addresses outside `media_allow` (SDP-014).
     pub strict_media_acl: bool,
@@ -274,6 +274,8 @@ pub struct Trunk {
     pub dtmf_mute: bool,
     /// How digits are found and told.
     pub dtmf: Dtmf,
+    /// What is sent while the bot is quiet (RTP-032).
+    pub idle_tx: IdleTx,
     /// Music on hold reaches the bot (SDP-011).
     pub hold_audio_pass: bool,
     /// A hold longer than this ends the call; `None` is never (SDP-011).
@@ -365,6 +367,17 @@ pub enum SrtpPolicy {
     Optional,
     /// Always: an offer without keys is refused.
     Required,
+}
+
+/// What is sent to the caller while the bot is quiet (RTP-032).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IdleTx {
+    /// Packets of silence.
+    Silence,
+    /// Comfort noise where negotiated, else silence.
+    ComfortNoise,
+    /// Nothing.
+    Nothing,
 }
 
 /// Header mapping of one trunk (HDR-010 to HDR-024).

@@ -11,7 +11,8 @@ use schemars::{JsonSchema, Schema, generate::SchemaSettings};
 use serde::{Deserialize, Serialize};
 
 pub(super) use trunk::{
-    AccountHeader, DtmfReport, HeaderMerge, HoldAudio, InbandDtmf, MediaNat, PdStrip, RouteOn, Srtp, Trunk, UuiEncoding,
+    AccountHeader, DtmfReport, HeaderMerge, HoldAudio, IdleTx, InbandDtmf, MediaNat, PdStrip, RouteOn, Srtp, Trunk,
+    UuiEncoding,
 };
 
 /// The whole file.

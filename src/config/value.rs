@@ -9,7 +9,13 @@ use ipnet::IpNet;
 use crate::base::rtp_format;
 
 /// Codecs a trunk may name.
-pub(super) const CODECS: [&str; 2] = [rtp_format::PCMU.encoding_name, rtp_format::PCMA.encoding_name];
+pub(super) const CODECS: [&str; 5] = [
+    rtp_format::PCMU.encoding_name,
+    rtp_format::PCMA.encoding_name,
+    rtp_format::G722.encoding_name,
+    rtp_format::OPUS.encoding_name,
+    rtp_format::L16.encoding_name,
+];
 
 /// The least RTP range: two calls.
 const MIN_PORTS: u16 = 4;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::base::rtp_format::RtpFormat;
-use crate::config::{Dtmf, Fill, JitterDelay, MediaNat};
+use crate::config::{Dtmf, Fill, IdleTx, JitterDelay, MediaNat};
 
 /// What offer and answer have agreed on.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,6 +48,8 @@ pub struct MediaSettings {
     pub dtmf_mute: bool,
     /// When digits are told, and whether they are looked for in the audio.
     pub dtmf: Dtmf,
+    /// What is sent while there is nothing to say (RTP-032).
+    pub idle_tx: IdleTx,
     /// Music on hold is let through (SDP-011).
     pub hold_audio_pass: bool,
     /// No valid RTP for this long: [`RtpTimeout`](super::MediaEvent::RtpTimeout).

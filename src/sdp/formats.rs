@@ -1,11 +1,8 @@
 //! Payload types and what they mean (RFC 3551, RFC 4733): the format list of one audio line.
 
-use crate::base::rtp_format::RtpFormat;
+use crate::base::rtp_format::{OPUS, RtpFormat};
 
 use super::session::MediaLine;
-
-/// Packet times that we send, ms (SDP-007).
-const PACKET_TIMES: [u16; 5] = [10, 20, 30, 40, 60];
 
 /// Numbers that need no `a=rtpmap` (RFC 3551 section 6): those that may stand in a trunk's offer.
 const STATIC: [(u8, &str, u32); 7] = [
@@ -18,6 +15,11 @@ const STATIC: [(u8, &str, u32); 7] = [
     (18, "G729", 8000),
 ];
 
+/// The encoding name of digits (RFC 4733).
+pub(super) const TELEPHONE_EVENT: &str = "telephone-event";
+/// Its parameters: 0 to 9, *, #, A to D.
+pub(super) const DIGITS: &str = "0-15";
+
 /// What one payload type means.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Meaning {
@@ -29,23 +31,29 @@ pub(super) struct Meaning {
     pub clock_rate: u32,
     /// Audio channels.
     pub channels: u8,
+    /// What our `a=fmtp` says of it; empty for none. Never the peer's: we take what it sends.
+    pub parameters: &'static str,
 }
 
 impl Meaning {
     /// What `format` means under `payload_type`.
     pub(super) fn of(format: &RtpFormat, payload_type: u8) -> Self {
         let name = format.encoding_name.to_owned();
-        Self { payload_type, name, clock_rate: format.clock_rate, channels: format.channels }
+        let RtpFormat { clock_rate, channels, parameters, .. } = *format;
+        Self { payload_type, name, clock_rate, channels, parameters }
     }
 
     /// Telephone events of `clock_rate` under `payload_type`.
     pub(super) fn telephone_event(payload_type: u8, clock_rate: u32) -> Self {
-        Self { payload_type, name: "telephone-event".to_owned(), clock_rate, channels: 1 }
+        let (name, parameters) = (TELEPHONE_EVENT.to_owned(), DIGITS);
+        Self { payload_type, name, clock_rate, channels: 1, parameters }
     }
 
-    /// Whether it is `format`, under whatever number.
+    /// Whether it is `format`, under whatever number. Opus has two channels in SDP (RFC 7587 section 7); who writes none
+    /// means the same.
     pub(super) fn is(&self, format: &RtpFormat) -> bool {
-        self.is_named(format.encoding_name, format.clock_rate) && self.channels == format.channels
+        let same_channels = self.channels == format.channels || (self.channels == 1 && *format == OPUS);
+        self.is_named(format.encoding_name, format.clock_rate) && same_channels
     }
 
     /// Whether its name and clock are these.
@@ -73,6 +81,7 @@ impl Meaning {
             name: parts.next()?.to_owned(),
             clock_rate: parts.next()?.parse().ok()?,
             channels: parts.next().and_then(|channels| channels.parse().ok()).unwrap_or(1),
+            parameters: "",
         })
     }
 }
@@ -81,7 +90,7 @@ impl Meaning {
 pub(super) fn formats(line: MediaLine<'_>) -> Vec<Meaning> {
     let mut known: [Option<Meaning>; 128] = std::array::from_fn(|_| None);
     for (payload_type, name, clock_rate) in STATIC {
-        let meaning = Meaning { payload_type, name: name.to_owned(), clock_rate, channels: 1 };
+        let meaning = Meaning { payload_type, name: name.to_owned(), clock_rate, channels: 1, parameters: "" };
         known[usize::from(payload_type)] = Some(meaning);
     }
     for meaning in line.attributes("rtpmap").filter_map(Meaning::from_rtpmap) {
@@ -105,12 +114,11 @@ pub(super) fn choose<'a>(
     }
 }
 
-/// The packet time to send, ms: what the peer asks for if we send it, else the nearest lower; never over its maximum
-/// (SDP-007).
-pub(super) fn packet_time(line: MediaLine<'_>, default_ms: u16) -> u16 {
+/// The packet time to send `format` in, ms: what the peer asks for if we send it, else the nearest lower; never over its
+/// maximum (SDP-007).
+pub(super) fn packet_time(line: MediaLine<'_>, format: &RtpFormat, default_ms: u16) -> u16 {
     let asked = |name| line.attribute(name).and_then(leading_number).filter(|ms| *ms > 0);
-    let wanted = asked("ptime").unwrap_or(default_ms).min(asked("maxptime").unwrap_or(u16::MAX));
-    PACKET_TIMES.into_iter().rev().find(|ms| *ms <= wanted).unwrap_or(PACKET_TIMES[0])
+    format.packet_time(asked("ptime").unwrap_or(default_ms).min(asked("maxptime").unwrap_or(u16::MAX)))
 }
 
 /// `20` of `20`, `20.0` or `20 ms`.
@@ -172,7 +180,7 @@ mod tests {
             (&["ptime:soon"], 20),
             (&["ptime:99999999"], 20),
         ] {
-            let ms = with_line("audio 4000 RTP/AVP 0", attributes, |line| packet_time(line, 20));
+            let ms = with_line("audio 4000 RTP/AVP 0", attributes, |line| packet_time(line, &PCMU, 20));
             assert_eq!(ms, expected, "{attributes:?}");
         }
     }

@@ -12,12 +12,12 @@ use super::direction::Direction;
 use super::formats::{self, Meaning};
 use super::refusal::Refusal;
 use super::rules::{AddressFault, AddressRules};
-use super::session::{self, AudioLine, Description, MediaLine, WrittenLine};
+use super::session::{self, AudioLine, Description, MediaLine, WrittenFormat, WrittenLine};
 
 /// The first dynamic payload type (RFC 3551 section 6).
 const FIRST_DYNAMIC: u8 = 96;
 /// Where telephone events go in an offer of ours, if the number is free (SDP-013).
-const TELEPHONE_EVENT: u8 = 101;
+const EVENTS: u8 = 101;
 
 /// Our side of a call's media, fixed for the dialog's life.
 #[derive(Debug, Clone)]
@@ -253,12 +253,12 @@ impl Negotiation {
         let (format, payload) = formats::choose(&formats, &self.local.formats, self.local.prefer_ours)
             .ok_or_else(|| Refusal::NoCodec(line.formats().to_owned()))?;
         let payload = payload.clone();
-        let beside = |wanted: bool, name: &str| {
+        let beside = |wanted: bool, name: &str, parameters| {
             let found = formats.iter().find(|meaning| wanted && meaning.is_named(name, payload.clock_rate))?;
-            Some(Meaning { name: name.to_owned(), channels: 1, ..found.clone() })
+            Some(Meaning { name: name.to_owned(), channels: 1, parameters, ..found.clone() })
         };
-        let telephone_event = beside(self.local.telephone_event, "telephone-event");
-        let comfort_noise = beside(self.local.comfort_noise, "CN");
+        let telephone_event = beside(self.local.telephone_event, formats::TELEPHONE_EVENT, formats::DIGITS);
+        let comfort_noise = beside(self.local.comfort_noise, "CN", "");
         let target = self.target(line)?;
         let direction = line.direction();
         let listening = direction.receives() && !target.on_hold;
@@ -272,7 +272,7 @@ impl Negotiation {
                 .as_ref()
                 .map(|event| TelephoneEvent { payload_type: event.payload_type, clock_rate: event.clock_rate }),
             comfort_noise: comfort_noise.as_ref().map(|noise| noise.payload_type),
-            ptime_ms: formats::packet_time(line, self.local.ptime_ms),
+            ptime_ms: formats::packet_time(line, &format, self.local.ptime_ms),
             srtp,
             send: listening,
             receive: direction.sends(),
@@ -332,11 +332,13 @@ impl Negotiation {
         AudioLine {
             port: self.local.port,
             profile,
-            formats: formats.iter().map(|meaning| (meaning.payload_type, meaning.rtpmap())).collect(),
-            telephone_events: formats
+            formats: formats
                 .iter()
-                .filter(|meaning| meaning.is_named("telephone-event", meaning.clock_rate))
-                .map(|meaning| meaning.payload_type)
+                .map(|meaning| WrittenFormat {
+                    payload_type: meaning.payload_type,
+                    rtpmap: meaning.rtpmap(),
+                    fmtp: meaning.parameters,
+                })
                 .collect(),
             ptime_ms: self.local.ptime_ms,
             direction,
@@ -355,7 +357,7 @@ impl Negotiation {
             for format in &self.local.formats {
                 if !clocks.contains(&format.clock_rate) {
                     clocks.push(format.clock_rate);
-                    add(Meaning::telephone_event(TELEPHONE_EVENT, format.clock_rate));
+                    add(Meaning::telephone_event(EVENTS, format.clock_rate));
                 }
             }
         }

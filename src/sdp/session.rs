@@ -179,6 +179,17 @@ pub(super) enum WrittenLine {
     Audio(AudioLine),
 }
 
+/// A format of ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct WrittenFormat {
+    /// The number.
+    pub payload_type: u8,
+    /// The value of its `a=rtpmap` after the number.
+    pub rtpmap: String,
+    /// The value of its `a=fmtp` after the number; empty for none.
+    pub fmtp: &'static str,
+}
+
 /// The audio line of an offer or answer of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct AudioLine {
@@ -186,10 +197,8 @@ pub(super) struct AudioLine {
     pub port: u16,
     /// The transport: in an answer as offered.
     pub profile: String,
-    /// Payload types with the value of their `a=rtpmap`.
-    pub formats: Vec<(u8, String)>,
-    /// Payload types that are telephone-events, each a member of `formats`.
-    pub telephone_events: Vec<u8>,
+    /// What may be sent, the favourite first.
+    pub formats: Vec<WrittenFormat>,
     /// `a=ptime`, ms.
     pub ptime_ms: u16,
     /// Which way it flows.
@@ -229,12 +238,12 @@ fn push(out: &mut String, line: std::fmt::Arguments<'_>) {
 
 impl AudioLine {
     fn write(&self, out: &mut String) {
-        let numbers: Vec<String> = self.formats.iter().map(|(payload_type, _)| payload_type.to_string()).collect();
+        let numbers: Vec<String> = self.formats.iter().map(|format| format.payload_type.to_string()).collect();
         push(out, format_args!("m=audio {} {} {}", self.port, self.profile, numbers.join(" ")));
-        for (payload_type, rtpmap) in &self.formats {
+        for WrittenFormat { payload_type, rtpmap, fmtp } in &self.formats {
             push(out, format_args!("a=rtpmap:{payload_type} {rtpmap}"));
-            if self.telephone_events.contains(payload_type) {
-                push(out, format_args!("a=fmtp:{payload_type} 0-15"));
+            if !fmtp.is_empty() {
+                push(out, format_args!("a=fmtp:{payload_type} {fmtp}"));
             }
         }
         for crypto in &self.crypto {

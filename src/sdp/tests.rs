@@ -1,5 +1,6 @@
 //! Offer/answer, requirement by requirement.
 
+mod codecs;
 mod crypto;
 mod random;
 mod real_offers;
@@ -7,9 +8,7 @@ mod real_offers;
 use std::net::SocketAddr;
 
 use super::*;
-use crate::base::rtp_format::{PCMA, PCMU, RtpFormat};
-
-const OPUS: RtpFormat = RtpFormat { encoding_name: "opus", clock_rate: 48000, channels: 2, payload_type: 111 };
+use crate::base::rtp_format::{OPUS, PCMA, PCMU};
 
 fn local() -> LocalMedia {
     LocalMedia {

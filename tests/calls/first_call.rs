@@ -162,7 +162,7 @@ fn sdp_013_a_late_offer_is_made_in_the_200_and_media_waits_for_the_ack() {
     world.link.lose_sip("ACK", 1);
     let phone = world.call_with(super::world::pbx::Plan { offer: None, late_answer: late, ..plan });
     let sdp = world.phone(phone).sdp.clone().expect("an offer");
-    assert_eq!((sdp.payload_types.as_slice(), sdp.direction.as_str()), (&[0, 8, 101][..], "sendrecv"));
+    assert_eq!((sdp.payload_types.as_slice(), sdp.direction.as_str()), (&[0, 8, 9, 111, 101, 96][..], "sendrecv"));
     assert!(sdp.text.contains("a=ptime:20"));
     world.run(400);
     assert!(world.tap.is_empty(), "RTP does not go before the answer is known");

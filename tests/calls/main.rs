@@ -5,6 +5,7 @@
 mod admission;
 mod answering;
 mod any_order;
+mod codecs;
 mod continuity;
 mod dialling;
 mod digits;

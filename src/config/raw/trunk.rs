@@ -29,8 +29,10 @@ pub(in crate::config) struct Trunk {
     pub force_rport: bool,
     /// Requests within a call go to the address its INVITE came from when its Contact is private and no proxy is between.
     pub nat_contact_fix: bool,
-    /// Codecs in our order of preference: "PCMU", "PCMA". Default: all, in the order of the offer.
-    #[schemars(example = ["PCMA", "PCMU"])]
+    /// Codecs in our order of preference: "PCMU", "PCMA", "G722", "opus", "L16". Default: all but L16, in the order of the
+    /// offer. Without them here an offer that names Opus first gets it: it sounds best on bad lines, and costs many times
+    /// the CPU of the others.
+    #[schemars(example = ["G722", "PCMA", "PCMU"])]
     pub codecs: Option<Vec<String>>,
     /// Refuse offers whose media address is outside `media_allow`.
     pub strict_media_acl: bool,
@@ -52,6 +54,8 @@ pub(in crate::config) struct Trunk {
     pub dtmf_report: DtmfReport,
     /// Whether digits are looked for in the audio itself.
     pub inband_dtmf: InbandDtmf,
+    /// What the caller is sent while the bot is quiet.
+    pub idle_tx: IdleTx,
     /// What the bot hears while the caller's side holds the call.
     pub hold_audio: HoldAudio,
     /// A hold longer than this ends the call; 0 is never.
@@ -140,6 +144,7 @@ impl Default for Trunk {
             dtmf_mute: true,
             dtmf_report: DtmfReport::End,
             inband_dtmf: InbandDtmf::Off,
+            idle_tx: IdleTx::Silence,
             hold_audio: HoldAudio::Silence,
             hold_timeout_seconds: 0,
             route_on: RouteOn::Ruri,
@@ -221,6 +226,17 @@ pub(in crate::config) enum RouteOn {
     To,
     /// the last Diversion: what was dialled first; the Request-URI where there is none
     Diversion,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::config) enum IdleTx {
+    /// packets of silence: they keep NAT, firewalls and the PBX's own timers content
+    Silence,
+    /// comfort noise (RFC 3389), five packets a second, where the peer offers it; else silence
+    Cn,
+    /// nothing after the first 200 ms: for peers that expect discontinuous sending
+    None,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]

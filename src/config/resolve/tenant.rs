@@ -10,7 +10,7 @@ use crate::base::id::AccountSid;
 use crate::config::raw;
 use crate::config::report::{Report, nearest};
 use crate::config::{
-    Account, Dtmf, Flow, HeaderRules, MediaNat, Number, PdStrip, RouteOn, SipTimers, SrtpPolicy, Step, Trunk,
+    Account, Dtmf, Flow, HeaderRules, IdleTx, MediaNat, Number, PdStrip, RouteOn, SipTimers, SrtpPolicy, Step, Trunk,
     UuiEncoding, value,
 };
 
@@ -120,6 +120,11 @@ fn trunk(path: &str, raw: &raw::Trunk, accounts: &[Account], report: &mut Report
         dtmf: Dtmf {
             at_start: matches!(raw.dtmf_report, raw::DtmfReport::Start),
             inband: matches!(raw.inband_dtmf, raw::InbandDtmf::Auto),
+        },
+        idle_tx: match raw.idle_tx {
+            raw::IdleTx::Silence => IdleTx::Silence,
+            raw::IdleTx::Cn => IdleTx::ComfortNoise,
+            raw::IdleTx::None => IdleTx::Nothing,
         },
         hold_audio_pass: matches!(raw.hold_audio, raw::HoldAudio::Pass),
         hold_timeout: Some(raw.hold_timeout_seconds).filter(|s| *s > 0).map(|s| Duration::from_secs(u64::from(s))),

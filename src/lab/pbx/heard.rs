@@ -6,14 +6,15 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::statistics::Spread;
+use crate::base::pcm::SampleRate;
 use crate::media::codec::{Codec, Decoder};
 use crate::media::rtp::packet::{Datagram, Packet};
 
-/// The longest recording, in samples: one hour. What comes later is counted, not kept.
+/// The longest recording, in samples: one hour at 8 kHz. What comes later is counted, not kept.
 const LONGEST: usize = 8_000 * 3_600;
 /// Louder than this is sound: above what G.711 makes of silence.
 const SOUND: u16 = 64;
-/// A timestamp that is further ahead of the sound so far is taken for a new beginning, in samples: ten seconds.
+/// A timestamp that is further ahead of the sound so far is taken for a new beginning, in samples: ten seconds at 8 kHz.
 const JUMP: usize = 80_000;
 
 /// The receiving side of one call, all figures since its begin.
@@ -157,7 +158,9 @@ impl Heard {
             self.first_sound = Some(arrival);
         }
         let Some(stream) = self.stream.as_mut().filter(|_| self.recording) else { return };
-        let ahead = packet.timestamp.wrapping_sub(stream.first_timestamp).cast_signed() as isize;
+        let (rate, clock) = (self.codec.sample_rate().hz(), self.codec.format().clock_rate);
+        let ticks = i64::from(packet.timestamp.wrapping_sub(stream.first_timestamp).cast_signed());
+        let ahead = (ticks * i64::from(rate) / i64::from(clock)) as isize;
         let place = stream.base.checked_add_signed(ahead);
         let place = match place {
             Some(place) if place > self.samples.len() + JUMP => {
@@ -222,7 +225,13 @@ impl Heard {
         self.first_sound
     }
 
-    /// The recording at the codec's rate; empty where none was wanted.
+    /// The rate of the recording: the codec's.
+    #[must_use]
+    pub fn rate(&self) -> SampleRate {
+        self.codec.sample_rate()
+    }
+
+    /// The recording; empty where none was wanted.
     #[must_use]
     pub fn samples(&self) -> &[i16] {
         &self.samples

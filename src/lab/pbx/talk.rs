@@ -13,7 +13,7 @@ use super::plan::{CallPlan, Sound};
 use super::report::MediaSummary;
 use super::statistics::Spread;
 use crate::base::random::Random;
-use crate::config::{Fill, JitterDelay, MediaNat};
+use crate::config::{Fill, IdleTx, JitterDelay, MediaNat};
 use crate::lab::capture::{Playback, Spoken};
 use crate::media::codec;
 use crate::media::{MediaFormat, MediaSession, MediaSettings, Srtp};
@@ -256,6 +256,7 @@ pub fn open_settings() -> MediaSettings {
         relearn_after_silence: false,
         dtmf_mute: false,
         dtmf: crate::config::Dtmf::default(),
+        idle_tx: IdleTx::Silence,
         hold_audio_pass: true,
         rtp_timeout: NEVER,
         rtp_start_timeout: NEVER,

@@ -1,75 +1,25 @@
 //! G.711 A-law: `PCMA/8000` (RFC 3551, 4.5.14), by the formulas of ITU-T G.191.
 
-use super::{Codec, Decoder, Encoder};
-use crate::base::pcm::SampleRate;
+use super::table::{Law, table};
 use crate::base::rtp_format::{self, RtpFormat};
 
 /// The codec.
 pub struct Pcma;
 
-/// Stateless both ways.
-struct Tables;
-
-static DECODE: [i16; 256] = decode_table();
+static DECODE: [i16; 256] = table!(256, code => expand(code as u8));
 /// The formula looks at the upper 12 bits only: a table of 4 KiB stays in the cache where one of 64 does not.
-static ENCODE: [u8; 4096] = encode_table();
+static ENCODE: [u8; 4096] = table!(4096, upper => compress(((upper as u16) << 4) as i16));
 
-impl Codec for Pcma {
-    fn format(&self) -> RtpFormat {
-        rtp_format::PCMA
+impl Law for Pcma {
+    const FORMAT: RtpFormat = rtp_format::PCMA;
+
+    fn expand(code: u8) -> i16 {
+        DECODE[usize::from(code)]
     }
 
-    fn sample_rate(&self) -> SampleRate {
-        SampleRate::Hz8000
+    fn compress(sample: i16) -> u8 {
+        ENCODE[usize::from(sample as u16 >> 4)]
     }
-
-    fn ticks(&self, payload: &[u8]) -> u32 {
-        payload.len() as u32
-    }
-
-    fn decoder(&self) -> Box<dyn Decoder> {
-        Box::new(Tables)
-    }
-
-    fn encoder(&self) -> Box<dyn Encoder> {
-        Box::new(Tables)
-    }
-}
-
-impl Decoder for Tables {
-    fn decode(&mut self, payload: &[u8], out: &mut Vec<i16>) {
-        out.extend(payload.iter().map(|code| DECODE[usize::from(*code)]));
-    }
-}
-
-impl Encoder for Tables {
-    fn encode(&mut self, pcm: &[i16], out: &mut Vec<u8>) {
-        out.extend(pcm.iter().map(|sample| encode(*sample)));
-    }
-}
-
-fn encode(sample: i16) -> u8 {
-    ENCODE[usize::from(sample as u16 >> 4)]
-}
-
-const fn encode_table() -> [u8; 4096] {
-    let mut table = [0; 4096];
-    let mut upper = 0;
-    while upper < 4096 {
-        table[upper] = compress(((upper as u16) << 4) as i16);
-        upper += 1;
-    }
-    table
-}
-
-const fn decode_table() -> [i16; 256] {
-    let mut table = [0; 256];
-    let mut code = 0;
-    while code < 256 {
-        table[code] = expand(code as u8);
-        code += 1;
-    }
-    table
 }
 
 /// `alaw_expand`: even bits inverted, half a step added, leading one in all segments but the first.
@@ -107,7 +57,7 @@ mod tests {
         }
         for code in 0..=255_u8 {
             assert_eq!(DECODE[usize::from(code)], audio_codec_algorithms::decode_alaw(code), "{code:#x}");
-            assert_eq!(encode(DECODE[usize::from(code)]), code);
+            assert_eq!(Pcma::compress(DECODE[usize::from(code)]), code);
         }
     }
 
@@ -132,7 +82,7 @@ mod tests {
     #[test]
     fn rtp_035_all_65536_samples_encode_by_g191() {
         for sample in i16::MIN..=i16::MAX {
-            assert_eq!(encode(sample), g191(sample), "{sample}");
+            assert_eq!(Pcma::compress(sample), g191(sample), "{sample}");
         }
     }
 }

@@ -1,75 +1,25 @@
 //! G.711 µ-law: `PCMU/8000` (RFC 3551, 4.5.14), by the formulas of ITU-T G.191.
 
-use super::{Codec, Decoder, Encoder};
-use crate::base::pcm::SampleRate;
+use super::table::{Law, table};
 use crate::base::rtp_format::{self, RtpFormat};
 
 /// The codec.
 pub struct Pcmu;
 
-/// Stateless both ways.
-struct Tables;
-
-static DECODE: [i16; 256] = decode_table();
+static DECODE: [i16; 256] = table!(256, code => expand(code as u8));
 /// The formula looks at the upper 14 bits only: a table of 16 KiB stays in the cache where one of 64 does not.
-static ENCODE: [u8; 16384] = encode_table();
+static ENCODE: [u8; 16384] = table!(16384, upper => compress(((upper as u16) << 2) as i16));
 
-impl Codec for Pcmu {
-    fn format(&self) -> RtpFormat {
-        rtp_format::PCMU
+impl Law for Pcmu {
+    const FORMAT: RtpFormat = rtp_format::PCMU;
+
+    fn expand(code: u8) -> i16 {
+        DECODE[usize::from(code)]
     }
 
-    fn sample_rate(&self) -> SampleRate {
-        SampleRate::Hz8000
+    fn compress(sample: i16) -> u8 {
+        ENCODE[usize::from(sample as u16 >> 2)]
     }
-
-    fn ticks(&self, payload: &[u8]) -> u32 {
-        payload.len() as u32
-    }
-
-    fn decoder(&self) -> Box<dyn Decoder> {
-        Box::new(Tables)
-    }
-
-    fn encoder(&self) -> Box<dyn Encoder> {
-        Box::new(Tables)
-    }
-}
-
-impl Decoder for Tables {
-    fn decode(&mut self, payload: &[u8], out: &mut Vec<i16>) {
-        out.extend(payload.iter().map(|code| DECODE[usize::from(*code)]));
-    }
-}
-
-impl Encoder for Tables {
-    fn encode(&mut self, pcm: &[i16], out: &mut Vec<u8>) {
-        out.extend(pcm.iter().map(|sample| encode(*sample)));
-    }
-}
-
-fn encode(sample: i16) -> u8 {
-    ENCODE[usize::from(sample as u16 >> 2)]
-}
-
-const fn encode_table() -> [u8; 16384] {
-    let mut table = [0; 16384];
-    let mut upper = 0;
-    while upper < 16384 {
-        table[upper] = compress(((upper as u16) << 2) as i16);
-        upper += 1;
-    }
-    table
-}
-
-const fn decode_table() -> [i16; 256] {
-    let mut table = [0; 256];
-    let mut code = 0;
-    while code < 256 {
-        table[code] = expand(code as u8);
-        code += 1;
-    }
-    table
 }
 
 /// `ulaw_expand`: the step of the segment, less the bias of 33, in 14 bits; then to 16.
@@ -96,6 +46,7 @@ const fn compress(sample: i16) -> u8 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Codec as _;
     use super::*;
 
     #[test]
@@ -114,7 +65,7 @@ mod tests {
     #[test]
     fn rtp_035_every_code_but_negative_zero_comes_back() {
         for code in 0..=255_u8 {
-            let back = encode(DECODE[usize::from(code)]);
+            let back = Pcmu::compress(DECODE[usize::from(code)]);
             assert_eq!(back, if code == 0x7F { 0xFF } else { code });
         }
     }
@@ -123,7 +74,7 @@ mod tests {
     fn rtp_035_all_65536_samples_are_within_one_code_of_another_encoder() {
         let mut differing = 0;
         for sample in i16::MIN..=i16::MAX {
-            let (ours, theirs) = (encode(sample), audio_codec_algorithms::encode_ulaw(sample));
+            let (ours, theirs) = (Pcmu::compress(sample), audio_codec_algorithms::encode_ulaw(sample));
             let order = |code: u8| if code & 0x80 == 0 { i16::from(code) } else { 255 - i16::from(code & 0x7F) };
             assert!((order(ours) - order(theirs)).abs() <= 1, "{sample}: {ours:#x} and {theirs:#x}");
             differing += u32::from(ours != theirs);
@@ -134,7 +85,7 @@ mod tests {
     #[test]
     fn rtp_035_the_encoder_saturates() {
         let mut codes = Vec::new();
-        Tables.encode(&[i16::MAX, i16::MIN, 32_124, -32_124, 0, -1], &mut codes);
+        Pcmu.encoder().encode(&[i16::MAX, i16::MIN, 32_124, -32_124, 0, -1], &mut codes);
         assert_eq!(codes, [0x80, 0x00, 0x80, 0x00, 0xFF, 0x7F]);
     }
 }

@@ -63,7 +63,7 @@ impl MediaSession {
     #[must_use]
     pub fn new(now: Instant, settings: MediaSettings, random: &mut Random) -> Self {
         Self {
-            outbound: Outbound::new(random.fork()),
+            outbound: Outbound::new(settings.idle_tx, random.fork()),
             reports: Reports::new(now, random.fork()),
             inbound: Inbound::new(&settings, random.u32()),
             supervision: Supervision::new(settings.rtp_start_timeout, settings.rtp_timeout),

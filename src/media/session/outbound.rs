@@ -5,6 +5,7 @@ use std::time::Instant;
 use crate::base::pcm::SampleRate;
 use crate::base::prefetch::touch;
 use crate::base::random::Random;
+use crate::config::IdleTx;
 use crate::media::codec::{Codec, Encoder, Pcmu};
 use crate::media::format::MediaFormat;
 use crate::media::resample::Resampler;
@@ -12,8 +13,26 @@ use crate::media::rtp::packet::Packet;
 use crate::media::rtp::rtcp::Sent;
 use crate::media::telephone_event::{Outgoing, Sender};
 
+/// Silence is sent for this long after a start, a new format and the last sound, whatever is sent while idle: it opens the
+/// way through NAT (RTP-010).
+const HANGOVER_MS: u32 = 200;
+/// Comfort noise is repeated after this.
+const NOISE_EVERY_MS: u32 = 200;
+/// The noise we announce, in dB below overload: a quiet room (RFC 3389 section 3.1).
+const NOISE_LEVEL: u8 = 65;
+
 /// Packets of silence after which the resampler holds nothing but silence.
 const SETTLED: u32 = 3;
+
+/// What goes out when there is nothing to say.
+enum Idle {
+    /// Silence, as audio.
+    Silence,
+    /// A packet of comfort noise, of this payload type.
+    Noise(u8),
+    /// No packet.
+    Nothing,
+}
 
 /// Sending half of a session.
 pub struct Outbound {
@@ -29,7 +48,12 @@ pub struct Outbound {
     timestamp: u32,
     /// The next packet comes after a gap: M is set.
     gap: bool,
-    event_payload_type: Option<u8>,
+    idle_tx: IdleTx,
+    noise_payload_type: Option<u8>,
+    /// Milliseconds since the last sound, or since the start.
+    quiet_ms: u32,
+    /// Payload type and clock of telephone-events.
+    events: Option<(u8, u32)>,
     digits: Sender,
     packets: u64,
     octets: u64,
@@ -42,7 +66,7 @@ pub struct Outbound {
 
 impl Outbound {
     /// SSRC, sequence and timestamp begin at random (RTP-031).
-    pub fn new(mut random: Random) -> Self {
+    pub fn new(idle_tx: IdleTx, mut random: Random) -> Self {
         Self {
             codec: &Pcmu,
             encoder: Pcmu.encoder(),
@@ -55,7 +79,10 @@ impl Outbound {
             sequence: random.u16() >> 1,
             timestamp: random.u32(),
             gap: true,
-            event_payload_type: None,
+            idle_tx,
+            noise_payload_type: None,
+            quiet_ms: 0,
+            events: None,
             digits: Sender::new(8000),
             packets: 0,
             octets: 0,
@@ -80,12 +107,13 @@ impl Outbound {
         }
         self.codec = codec;
         self.payload_type = format.payload_type;
-        self.ptime_ms = (u32::from(format.ptime_ms) / 10 * 10).clamp(10, 60);
-        let (event_payload_type, event_clock) = format.telephone_event.unzip();
-        if event_payload_type != self.event_payload_type {
-            self.digits = Sender::new(event_clock.unwrap_or(self.clock_rate()));
+        self.ptime_ms = u32::from(codec.format().packet_time(format.ptime_ms));
+        if format.telephone_event != self.events {
+            self.digits = Sender::new(format.telephone_event.map_or(self.clock_rate(), |(_, clock_rate)| clock_rate));
         }
-        self.event_payload_type = event_payload_type;
+        self.events = format.telephone_event;
+        self.noise_payload_type = format.comfort_noise;
+        self.quiet_ms = 0;
     }
 
     pub fn set_stream_rate(&mut self, rate: SampleRate) {
@@ -119,35 +147,64 @@ impl Outbound {
         self.timestamp = timestamp.wrapping_add(ticks);
         if !may_send {
             self.gap = true;
+            self.quiet_ms = 0;
             self.clear();
             return false;
         }
-        let header = |marker, payload_type, timestamp| Packet {
-            marker,
-            payload_type,
-            sequence: self.sequence,
-            timestamp,
-            ssrc: self.ssrc,
-            payload: &[],
-        };
-        match (self.digits.next(ticks), self.event_payload_type) {
-            (Outgoing::Event { first, ago, event }, Some(payload_type)) => {
+        let (sequence, ssrc) = (self.sequence, self.ssrc);
+        let header =
+            |marker, payload_type, timestamp| Packet { marker, payload_type, sequence, timestamp, ssrc, payload: &[] };
+        match (self.digits.next(ticks), self.events) {
+            (Outgoing::Event { first, ago, event }, Some((payload_type, _))) => {
                 header(first, payload_type, timestamp.wrapping_sub(ago)).write_header(out);
                 out.extend_from_slice(&event.octets());
                 // Audio after the event is a new talkspurt.
                 self.gap = true;
+                self.quiet_ms = 0;
                 self.clear();
             }
             (step, _) => {
-                header(self.gap, self.payload_type, timestamp).write_header(out);
-                self.gap = false;
-                self.encode(if step == Outgoing::Idle { audio } else { &[] }, out);
+                let audio = if step == Outgoing::Idle { audio } else { &[] };
+                match self.idle(audio) {
+                    Idle::Silence => {
+                        header(self.gap, self.payload_type, timestamp).write_header(out);
+                        self.gap = false;
+                        self.encode(audio, out);
+                    }
+                    Idle::Noise(payload_type) => {
+                        header(false, payload_type, timestamp).write_header(out);
+                        out.push(NOISE_LEVEL);
+                        self.gap = true;
+                    }
+                    Idle::Nothing => {
+                        self.gap = true;
+                        return false;
+                    }
+                }
             }
         }
         self.sequence = self.sequence.wrapping_add(1);
         self.packets += 1;
         self.octets += (out.len() - crate::media::rtp::packet::HEADER_LEN) as u64;
         true
+    }
+
+    /// What goes out where `audio` is empty; `Silence` where it is not.
+    fn idle(&mut self, audio: &[i16]) -> Idle {
+        if !audio.is_empty() {
+            self.quiet_ms = 0;
+            return Idle::Silence;
+        }
+        let quiet_ms = self.quiet_ms;
+        self.quiet_ms = quiet_ms.saturating_add(self.ptime_ms);
+        let Some(idle_ms) = quiet_ms.checked_sub(HANGOVER_MS) else { return Idle::Silence };
+        match (self.idle_tx, self.noise_payload_type) {
+            (IdleTx::Silence, _) | (IdleTx::ComfortNoise, None) => Idle::Silence,
+            (IdleTx::ComfortNoise, Some(payload_type)) if idle_ms % NOISE_EVERY_MS < self.ptime_ms => {
+                Idle::Noise(payload_type)
+            }
+            (IdleTx::ComfortNoise, Some(_)) | (IdleTx::Nothing, _) => Idle::Nothing,
+        }
     }
 
     /// Appends one packet time of `audio`, filled up with silence, to `out`.
@@ -189,7 +246,7 @@ impl Outbound {
     }
 
     pub fn send_digits(&mut self, digits: &str) -> bool {
-        let negotiated = self.event_payload_type.is_some();
+        let negotiated = self.events.is_some();
         if negotiated {
             self.digits.queue(digits);
         }

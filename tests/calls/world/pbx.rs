@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use trunkstream::base::random::Random;
-use trunkstream::base::rtp_format;
+use trunkstream::base::rtp_format::{self, RtpFormat};
 use trunkstream::base::srtp::{MasterKey, SrtpKeys, SrtpSuite};
-use trunkstream::config::{Config, Fill, JitterDelay, MediaNat};
+use trunkstream::config::{Config, Fill, IdleTx, JitterDelay, MediaNat};
 use trunkstream::media::codec::of_format;
 use trunkstream::media::{MediaFormat, MediaSession, MediaSettings, Srtp};
 use trunkstream::sip::{
@@ -109,13 +109,18 @@ impl Phone {
         out
     }
 
+    /// What was heard in `format` under `payload_type`, by one decoder, at its rate.
+    pub fn ear_in(&self, format: &RtpFormat, payload_type: u8) -> Vec<i16> {
+        let (mut decoder, mut out) = (of_format(format).expect("a codec").decoder(), Vec::new());
+        let packets = self.heard.iter().filter(|(_, packet)| packet.payload_type == payload_type);
+        packets.for_each(|(_, packet)| decoder.decode(&packet.payload, &mut out));
+        out
+    }
+
     /// The PBX has heard from the bridge where media goes: from now on it talks.
     fn settle(&mut self, now: Instant, sdp: Sdp, own: &Offer) {
-        let format = match sdp.payload_types.first() {
-            Some(8) => rtp_format::PCMA,
-            _ => rtp_format::PCMU,
-        };
-        let digits = sdp.payload_types.contains(&101).then_some((101, 8000));
+        let format = sdp.format().unwrap_or(rtp_format::PCMU);
+        let digits = sdp.payload_types.contains(&101).then_some((101, format.clock_rate));
         let mut rtcp = sdp.address;
         rtcp.set_port(rtcp.port() + 1);
         let format = MediaFormat {
@@ -123,7 +128,7 @@ impl Phone {
             remote_rtcp: rtcp,
             rtcp_mux: false,
             format,
-            payload_type: format.payload_type,
+            payload_type: sdp.payload_types.first().copied().unwrap_or(0),
             telephone_event: digits,
             comfort_noise: None,
             ptime_ms: 20,
@@ -263,6 +268,7 @@ impl Pbx {
             relearn_after_silence: false,
             dtmf_mute: false,
             dtmf: trunkstream::config::Dtmf::default(),
+            idle_tx: IdleTx::Silence,
             hold_audio_pass: false,
             rtp_timeout: Duration::from_secs(9999),
             rtp_start_timeout: Duration::from_secs(9999),

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use trunkstream::base::rtp_format::{self, RtpFormat};
+
 /// An offer or answer of the PBX.
 #[derive(Debug, Clone)]
 pub struct Offer {
@@ -78,6 +80,15 @@ pub struct Sdp {
 }
 
 impl Sdp {
+    /// The format of its first payload type, by `rtpmap`.
+    pub fn format(&self) -> Option<RtpFormat> {
+        let start = format!("a=rtpmap:{} ", self.payload_types.first()?);
+        let map = self.text.lines().find_map(|line| line.strip_prefix(&start))?;
+        [rtp_format::PCMU, rtp_format::PCMA, rtp_format::G722, rtp_format::OPUS, rtp_format::L16_WIDE, rtp_format::L16]
+            .into_iter()
+            .find(|format| map.starts_with(&format!("{}/{}", format.encoding_name, format.clock_rate)))
+    }
+
     pub fn read(text: &[u8]) -> Self {
         let text = String::from_utf8(text.to_vec()).expect("our SDP is text");
         let value = |start: &str| {

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use super::*;
 use crate::base::rtp_format::PCMU;
-use crate::config::{Fill, JitterDelay, MediaNat};
+use crate::config::{Fill, IdleTx, JitterDelay, MediaNat};
 use crate::media::report::MediaReport;
 use crate::media::rtp::packet::{Datagram, Packet};
 use crate::media::telephone_event::{Event, code_of};
 
 mod bad_input;
+mod codecs;
+mod idle;
 mod protected;
 mod receiving;
 mod sending;
@@ -29,6 +31,7 @@ fn settings() -> MediaSettings {
         relearn_after_silence: false,
         dtmf_mute: true,
         dtmf: crate::config::Dtmf::default(),
+        idle_tx: IdleTx::Silence,
         hold_audio_pass: false,
         rtp_timeout: Duration::from_secs(60),
         rtp_start_timeout: Duration::from_secs(10),
