@@ -16,11 +16,16 @@ RELEASE_BINARY := $(CARGO_TARGET_DIR)/release/trunkstream
 PIPECAT_PYTHON := $(CURDIR)/.venv/bin/python
 export PIPECAT_PYTHON
 
+# Recordings, figures and plots of `make quality`.
+QUALITY_DIR := $(CARGO_TARGET_DIR)/quality
+export QUALITY_DIR
+
 BUILD_TOOLS := cc=gcc pkg-config=pkg-config pc:opus=libopus-dev
 TEST_TOOLS := $(BUILD_TOOLS) python3=python3 python3-venv=python3-venv sipp=sip-tester tshark=tshark dumpcap=tshark
+QUALITY_TOOLS := $(BUILD_TOOLS) python3=python3 python3-venv=python3-venv python3-dev=python3-dev
 
-.PHONY: help demo build release test test-rust test-slow sipp captures bench bench-media bench-floor docs lint fmt \
-	deny build-tools test-tools clean
+.PHONY: help demo build release test test-rust test-slow sipp captures bench bench-media bench-floor quality docs lint \
+	fmt deny build-tools test-tools quality-tools clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 24
@@ -82,6 +87,11 @@ bench-floor-%: build-tools
 	cargo build --locked --release
 	VARIANTS=$(if $(filter 1000,$*),floor-1000,$*) cargo bench --locked --bench floor
 
+quality: quality-tools .venv-quality/ready ## PESQ, STOI, delay, gaps: tables and plots in target/quality; fails where a gate does
+	.venv-quality/bin/python benches/quality/report.py speech $(QUALITY_DIR)
+	cargo bench --locked --profile dev --bench quality
+	.venv-quality/bin/python benches/quality/report.py judge $(QUALITY_DIR)
+
 docs: build-tools ## the API documentation, warnings are errors: target/doc/trunkstream/index.html
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
 
@@ -100,7 +110,7 @@ deny: build-tools ## licences, advisories and sources of the dependencies
 
 clean: ## removes what was built, the Python environment too
 	cargo clean
-	rm -rf .venv
+	rm -rf .venv .venv-quality
 
 build-tools:
 	@command -v cargo >/dev/null || { echo "Rust is missing: https://rustup.rs, then come back" >&2; exit 1; }
@@ -114,7 +124,16 @@ test-tools: build-tools
 		printf 'capturing and replaying need rights:\n\n  sudo setcap cap_net_raw,cap_net_admin=eip %s\n  sudo setcap cap_net_raw=eip %s\n\n' \
 			"$$(command -v dumpcap || echo /usr/bin/dumpcap)" "$$(command -v sipp || echo /usr/bin/sipp)" >&2; exit 1; }
 
+quality-tools: build-tools
+	@.ci/need $(QUALITY_TOOLS)
+	@.ci/need espeak-ng=espeak-ng || echo 'going on with the built-in voice'
+
 .venv/ready: tests/pipecat/requirements.txt
 	python3 -m venv .venv
 	.venv/bin/pip install --quiet --disable-pip-version-check --requirement tests/pipecat/requirements.txt
+	touch $@
+
+.venv-quality/ready: benches/quality/requirements.txt
+	python3 -m venv .venv-quality
+	.venv-quality/bin/pip install --quiet --disable-pip-version-check --requirement benches/quality/requirements.txt
 	touch $@

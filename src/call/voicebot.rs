@@ -64,6 +64,7 @@ impl Bot {
         if self.session.take_cleared() {
             media.clear_playout();
         }
+        self.session.set_playout_delay(media.playout_delay());
         let received = self.session.pull(now, samples, out).received;
         self.turns.handle_pulled(out, received);
     }

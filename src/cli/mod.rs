@@ -54,7 +54,7 @@ enum Command {
     /// One call on free loopback ports: caller, bridge and bot in this process, over real sockets
     Demo(demo::DemoArgs),
     /// A test PBX: place calls, play and record audio, press digits, print the SIP ladder
-    Call(call::CallArgs),
+    Call(Box<call::CallArgs>),
     /// A captured call through the media path again: what was lost, what was mended, what the bot hears
     Replay(replay::ReplayArgs),
     /// A test bot: take AgentStream connections and print what comes
@@ -68,7 +68,7 @@ pub fn run() -> ExitCode {
         Command::Serve { config } => serve::run(&config),
         Command::Check { config } => Ok(check::run(&config, &flow_problems)),
         Command::Demo(arguments) => demo::run(&arguments),
-        Command::Call(arguments) => call::run(arguments),
+        Command::Call(arguments) => call::run(*arguments),
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Bot(arguments) => bot::run(arguments),
     };

@@ -1,24 +1,34 @@
 //! Base64 both ways (RFC 4648 section 4). The home of `base64-simd`.
 
-use base64_simd::{STANDARD, forgiving_decode_to_vec};
+use base64_simd::{STANDARD, forgiving_decode_inplace};
 
 /// Appends `bytes` to `text`, standard alphabet, padded.
 pub(super) fn encode(bytes: &[u8], text: &mut String) {
     STANDARD.encode_append(bytes, text);
 }
 
-/// Reads standard base64; padding may be missing or short, ASCII white space may stand anywhere. `None` for anything else.
-pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
+/// Reads standard base64 to `bytes`, which is emptied first; padding may be missing or short, ASCII white space may stand
+/// anywhere. False for anything else.
+pub(super) fn decode(text: &str, bytes: &mut Vec<u8>) -> bool {
     let mut bare = text.trim_ascii_end();
     for _ in 0..2 {
         bare = bare.strip_suffix('=').unwrap_or(bare).trim_ascii_end();
     }
-    forgiving_decode_to_vec(bare.as_bytes()).ok()
+    bytes.clear();
+    bytes.extend_from_slice(bare.as_bytes());
+    let length = forgiving_decode_inplace(bytes).map(|decoded| decoded.len()).ok();
+    bytes.truncate(length.unwrap_or(0));
+    length.is_some()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn decoded(text: &str) -> Option<Vec<u8>> {
+        let mut bytes = vec![9];
+        decode(text, &mut bytes).then_some(bytes)
+    }
 
     #[test]
     fn encoding_appends_and_pads() {
@@ -30,15 +40,15 @@ mod tests {
     #[test]
     fn padding_and_white_space_are_optional() {
         for text in ["AAECAw==", "AAECAw=", "AAECAw", "AA\nEC Aw==\r\n", " AAECAw= =\t"] {
-            assert_eq!(decode(text), Some(vec![0, 1, 2, 3]), "{text:?}");
+            assert_eq!(decoded(text), Some(vec![0, 1, 2, 3]), "{text:?}");
         }
-        assert_eq!(decode(""), Some(vec![]));
+        assert_eq!(decoded(""), Some(vec![]));
     }
 
     #[test]
     fn rtp_070_anything_else_is_refused() {
         for text in ["A", "AA-_", "AAE!", "AAECA===", "AA==EC", "\u{e9}AAA"] {
-            assert_eq!(decode(text), None, "{text:?}");
+            assert_eq!(decoded(text), None, "{text:?}");
         }
     }
 }

@@ -51,10 +51,12 @@ pub(super) struct Playout {
     arrivals: Arrivals,
     phase: Phase,
     threshold: Threshold,
-    /// Marks whose last sample was handed out, in a packet that was not sent yet.
-    passed: Vec<Mark>,
-    /// A packet with bot audio was handed out and not sent yet.
-    in_flight: bool,
+    /// Marks whose last sample leaves with the packet that was handed out and not sent yet, and with the one after it.
+    passed: [Vec<Mark>; 2],
+    /// Packets until all that was handed out has left.
+    in_flight: usize,
+    /// Samples by which the resampler behind us is late, less than a packet.
+    delay: usize,
     /// Marks to be returned now.
     due: VecDeque<Mark>,
     /// Bytes of all marks held.
@@ -73,12 +75,13 @@ impl Playout {
     pub(super) fn new(settings: &StreamSettings) -> Self {
         Self {
             rate: settings.sample_rate,
-            queue: Queue::new(settings.sample_rate, settings.queue_ms.max(LOWEST_CAP_MS)),
+            queue: Queue::new(settings.sample_rate, settings.queue_ms.max(LOWEST_CAP_MS), settings.clear_scope),
             arrivals: Arrivals::default(),
             phase: Phase::Silent { dry_at: None },
             threshold: Threshold::new(),
-            passed: Vec::new(),
-            in_flight: false,
+            passed: Default::default(),
+            in_flight: 0,
+            delay: 0,
             due: VecDeque::new(),
             marks_held: 0,
             paused: false,
@@ -119,7 +122,7 @@ impl Playout {
 
     /// Whether everything was heard: nothing waits and nothing is on its way.
     pub(super) fn is_over(&self) -> bool {
-        self.queue.samples() == 0 && !self.in_flight
+        self.queue.samples() == 0 && self.in_flight == 0
     }
 
     /// Bot audio arrived: PCM16LE, any length.
@@ -147,12 +150,11 @@ impl Playout {
             return false;
         }
         self.marks_held += weight;
-        if self.queue.samples() > 0 {
-            self.queue.push_mark(name);
-        } else if self.in_flight {
-            self.passed.push(Mark { name, cleared_at: None });
-        } else {
-            self.due.push_back(Mark { name, cleared_at: None });
+        let mark = Mark { name, cleared_at: None };
+        match self.in_flight {
+            _ if self.queue.samples() > 0 => self.queue.push_mark(mark.name),
+            0 => self.due.push_back(mark),
+            packets => self.passed[packets - 1].push(mark),
         }
         true
     }
@@ -162,11 +164,14 @@ impl Playout {
         if self.paused || !self.is_playing(now) {
             return Pulled::default();
         }
-        let played = self.queue.take(wanted, out, &mut self.passed);
+        let (passed, delay) = (&mut self.passed, self.delay);
+        let played = self.queue.take(wanted, out, |mark, place| passed[usize::from(place + delay > wanted)].push(mark));
         if played < wanted {
             self.phase = Phase::Silent { dry_at: Some(now) };
         }
-        self.in_flight |= played > 0;
+        if played > 0 {
+            self.in_flight = 1 + usize::from(played + delay > wanted);
+        }
         self.played += played as u64;
         Pulled { played, playing: played > 0, received: self.arrivals.take(played) }
     }
@@ -193,8 +198,15 @@ impl Playout {
 
     /// The packet last pulled was handed to the socket: the marks it reached are due.
     pub(super) fn sent(&mut self) {
-        self.in_flight = false;
-        self.due.extend(std::mem::take(&mut self.passed));
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.due.extend(self.passed[0].drain(..));
+        self.passed.swap(0, 1);
+    }
+
+    /// What is handed out leaves `samples` later than it is handed out, less than a packet: the resampler's delay. Marks wait
+    /// for their last sample itself (RTP-075).
+    pub(super) fn set_delay(&mut self, samples: usize) {
+        self.delay = samples;
     }
 
     /// Drops what has not been handed out. Marks overtaken are due at once, in order, or forgotten.
@@ -202,7 +214,7 @@ impl Playout {
         let mut overtaken = Vec::new();
         self.queue.clear(self.clear_scope, &mut overtaken);
         self.arrivals.truncate(self.queue.samples());
-        self.due.extend(std::mem::take(&mut self.passed));
+        self.due.extend(self.passed.iter_mut().flat_map(|marks| marks.drain(..)));
         match self.clear_marks {
             ClearMarks::Echo => self.due.extend(overtaken),
             ClearMarks::Drop => self.marks_held -= overtaken.iter().map(|mark| weight(&mark.name)).sum::<usize>(),
@@ -242,12 +254,12 @@ impl Playout {
         self.queue.clear(ClearScope::All, &mut Vec::new());
         self.arrivals.truncate(0);
         self.drop_marks();
-        self.in_flight = false;
+        self.in_flight = 0;
         self.phase = Phase::Silent { dry_at: None };
     }
 
     fn drop_marks(&mut self) {
-        self.passed = Vec::new();
+        self.passed = Default::default();
         self.due = VecDeque::new();
         self.marks_held = 0;
     }

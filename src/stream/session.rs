@@ -24,6 +24,8 @@ const RECOMMENDED_MIN_MS: u32 = 100;
 /// And at most this long, in bytes of PCM.
 const RECOMMENDED_MAX: usize = 100_000;
 const RECOMMENDED_MULTIPLE: usize = 320;
+/// The largest buffer for a message that is kept for the next one, in bytes.
+const KEPT_BYTES: usize = 8192;
 
 /// Why we end the stream: `stop.reason`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,6 +89,8 @@ pub struct StreamSession {
     sequence: u64,
     chunker: Chunker,
     playout: Playout,
+    /// The PCM of a message, kept for the memory it has.
+    decoded: Vec<u8>,
     outgoing: VecDeque<String>,
     events: VecDeque<StreamEvent>,
     close: Option<u16>,
@@ -106,6 +110,7 @@ impl StreamSession {
             sequence: 0,
             chunker: Chunker::new(settings.sample_rate, settings.chunk_ms),
             playout: Playout::new(&settings),
+            decoded: Vec::new(),
             outgoing: VecDeque::new(),
             events: VecDeque::new(),
             close: None,
@@ -295,6 +300,12 @@ impl StreamSession {
         }
     }
 
+    /// What is pulled leaves `samples` samples later than it is pulled, less than a packet: the delay of the resampler behind
+    /// this. Marks wait for it (RTP-075).
+    pub fn set_playout_delay(&mut self, samples: usize) {
+        self.playout.set_delay(samples);
+    }
+
     /// The packet with the last pulled samples was handed to the socket (or could not be): marks it reached go back.
     pub fn sent(&mut self, _now: Instant) {
         self.playout.sent();
@@ -380,10 +391,15 @@ impl StreamSession {
 
     fn obey(&mut self, now: Instant, message: Incoming<'_>) {
         match message {
-            Incoming::Media(payload) if self.may_speak() => match base64::decode(&payload) {
-                Some(pcm) => self.speak(now, &pcm),
-                None => self.tolerate(Oddity::Base64),
-            },
+            Incoming::Media(payload) if self.may_speak() => {
+                let mut pcm = std::mem::take(&mut self.decoded);
+                if base64::decode(&payload, &mut pcm) {
+                    self.speak(now, &pcm);
+                } else {
+                    self.tolerate(Oddity::Base64);
+                }
+                self.decoded = if pcm.capacity() <= KEPT_BYTES { pcm } else { Vec::new() };
+            }
             Incoming::Mark(name) if self.may_speak() => self.mark(name),
             Incoming::Clear if self.may_speak() => {
                 self.report.clears += 1;

@@ -121,11 +121,7 @@ fn trunk(path: &str, raw: &raw::Trunk, accounts: &[Account], report: &mut Report
             at_start: matches!(raw.dtmf_report, raw::DtmfReport::Start),
             inband: matches!(raw.inband_dtmf, raw::InbandDtmf::Auto),
         },
-        idle_tx: match raw.idle_tx {
-            raw::IdleTx::Silence => IdleTx::Silence,
-            raw::IdleTx::Cn => IdleTx::ComfortNoise,
-            raw::IdleTx::None => IdleTx::Nothing,
-        },
+        idle_tx: idle_tx(raw.idle_tx),
         hold_audio_pass: matches!(raw.hold_audio, raw::HoldAudio::Pass),
         hold_timeout: Some(raw.hold_timeout_seconds).filter(|s| *s > 0).map(|s| Duration::from_secs(u64::from(s))),
         route_on: match raw.route_on {
@@ -146,6 +142,14 @@ fn trunk(path: &str, raw: &raw::Trunk, accounts: &[Account], report: &mut Report
 }
 
 /// The trunk's own timers, the node's where it has none.
+fn idle_tx(raw: raw::IdleTx) -> IdleTx {
+    match raw {
+        raw::IdleTx::Silence => IdleTx::Silence,
+        raw::IdleTx::Cn => IdleTx::ComfortNoise,
+        raw::IdleTx::None => IdleTx::Nothing,
+    }
+}
+
 fn timers(path: &str, raw: &raw::Trunk, sip: &raw::Sip, report: &mut Report) -> SipTimers {
     let or = |own: Option<u32>, usual: u32| Duration::from_millis(u64::from(own.unwrap_or(usual)));
     let timers = SipTimers {

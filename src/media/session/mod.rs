@@ -153,6 +153,12 @@ impl MediaSession {
         self.outbound.packet_samples()
     }
 
+    /// Samples at the stream's rate that the next packet leaves for the one after it: the resampler's delay.
+    #[must_use]
+    pub fn playout_delay(&self) -> usize {
+        self.outbound.delay()
+    }
+
     /// Builds the next packet from `audio`, silence where that is short, in `out`, which is cleared first. `None`: nothing
     /// may be sent now; the sequence stays, the timestamp goes on (RTP-033).
     pub fn packet(&mut self, now: Instant, audio: &[i16], out: &mut Vec<u8>) -> Option<SocketAddr> {

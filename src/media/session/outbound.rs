@@ -23,6 +23,8 @@ const NOISE_LEVEL: u8 = 65;
 
 /// Packets of silence after which the resampler holds nothing but silence.
 const SETTLED: u32 = 3;
+/// The delay of a resampler in microseconds.
+const RESAMPLER_DELAY_US: usize = 2_500;
 
 /// What goes out when there is nothing to say.
 enum Idle {
@@ -138,6 +140,11 @@ impl Outbound {
 
     pub fn packet_samples(&self) -> usize {
         self.stream_rate.samples(self.ptime_ms)
+    }
+
+    /// Samples at the stream's rate by which the resampler is late.
+    pub fn delay(&self) -> usize {
+        self.resampler.as_ref().map_or(0, |_| self.stream_rate.hz() as usize / 1000 * RESAMPLER_DELAY_US / 1000)
     }
 
     /// Writes the next packet to `out`; false where nothing is sent and only time goes on.

@@ -147,6 +147,30 @@ fn rtp_075_a_mark_returns_when_its_last_sample_was_sent() {
 }
 
 #[test]
+fn rtp_075_behind_a_resampler_a_mark_waits_for_the_packet_that_its_last_sample_leaves_in() {
+    let mut world = World::new();
+    world.session.set_playout_delay(20);
+    for (ms, name) in [(17, "leaves in the first"), (3, "begins in the first, leaves in the second"), (20, "last")] {
+        world.bot_speaks(ms, 5);
+        world.bot_marks(name);
+    }
+    world.packets(20);
+    assert_eq!(world.marks(), ["leaves in the first"]);
+    world.packets(20);
+    assert_eq!(world.marks(), ["begins in the first, leaves in the second"]);
+    world.bot_marks("behind the last");
+    assert!(world.marks().is_empty(), "its audio is still on its way");
+    world.packets(20);
+    assert_eq!(world.marks(), ["last", "behind the last"]);
+    world.bot_speaks(20, 5);
+    world.bot_closes();
+    world.packets(20);
+    assert_eq!(world.end(), None, "the end of the word is still on its way");
+    world.packets(20);
+    assert!(world.end().is_some());
+}
+
+#[test]
 fn rtp_075_a_mark_with_nothing_queued_returns_at_once() {
     let mut world = World::new();
     world.bot_marks("a");

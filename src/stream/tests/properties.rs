@@ -18,6 +18,7 @@ enum Step {
     Hold(bool),
     Caller(usize),
     Digit,
+    Resampler(usize),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -31,6 +32,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => any::<bool>().prop_map(Step::Hold),
         4 => (0usize..3000).prop_map(Step::Caller),
         1 => Just(Step::Digit),
+        1 => (0usize..80).prop_map(Step::Resampler),
     ]
 }
 
@@ -80,6 +82,7 @@ impl Model {
             Step::Hold(held) => self.world.session.set_paused(self.world.now, held),
             Step::Caller(count) => self.world.session.push_audio(&vec![1; count]),
             Step::Digit => self.world.session.dtmf('5', 100),
+            Step::Resampler(delay) => self.world.session.set_playout_delay(delay),
         }
         self.read();
     }
