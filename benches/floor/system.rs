@@ -139,10 +139,11 @@ impl Running {
     fn start_bridge(setting: Setting, load: Load, cores: &Cores) -> Result<Self, Failure> {
         let certificates = setting.tls.then(Certificates::new).transpose()?;
         let bots = Bots::start(certificates.as_ref())?;
+        // Before the bridge's ports are chosen, which the callers could otherwise take.
+        let mut callers = Callers::new(load.calls)?;
         let sip = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
         let config = config(setting, sip, &bots.bot, certificates.as_ref(), load.calls)?;
         let system = Process::start_bridge(&cores.system, &config)?;
-        let mut callers = Callers::new(load.calls)?;
         let idle = (|| {
             callers.wait_for_bridge(sip, || system.usage().map(drop))?;
             std::thread::sleep(Duration::from_secs(1));

@@ -138,6 +138,12 @@ impl Metric {
         metrics::histogram!(self.name).record(value);
     }
 
+    /// The histogram itself, for whoever records often: it is looked up once.
+    pub fn histogram(&self) -> metrics::Histogram {
+        debug_assert_eq!(self.kind, Kind::Histogram);
+        metrics::histogram!(self.name)
+    }
+
     /// Records a value of a histogram under `labels`.
     pub fn record_with(&self, value: f64, labels: &[(&'static str, String)]) {
         debug_assert_eq!(self.kind, Kind::Histogram);

@@ -46,7 +46,7 @@ use crate::sip::{DialogId, Event, IncomingInvite, Reason, Rejection};
 pub const CLOCK_STEP: Duration = Duration::from_millis(5);
 /// Caller audio is taken in frames of this length.
 const FRAME: Duration = Duration::from_millis(20);
-/// RTCP reports are looked after this often; they are seconds apart.
+/// RTCP reports are looked after this soon where it is not known when the next is due: on hold, before the first.
 const REPORTS_LOOK: Duration = Duration::from_millis(250);
 /// A dialog that the SIP layer never closes is forgotten after this.
 const LINGER: Duration = Duration::from_secs(40);

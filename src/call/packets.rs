@@ -122,12 +122,13 @@ impl Call {
         }
     }
 
-    /// Sends the reports that are due (RTP-040) and looks again in a while.
+    /// Sends the reports that are due (RTP-040) and waits for the next.
     pub(super) fn send_reports(&mut self, now: Instant) {
         let mut packet = Vec::new();
         while let Some(to) = self.media.poll_rtcp(now, &mut packet) {
             self.outputs.push_back(Output::Rtcp { mux: self.leg.rtcp_mux(), to, packet: std::mem::take(&mut packet) });
         }
-        self.timers.set(Timer::Reports, now + REPORTS_LOOK);
+        let next = self.media.next_report().filter(|next| *next > now);
+        self.timers.set(Timer::Reports, next.unwrap_or(now + REPORTS_LOOK));
     }
 }

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use crate::base::prefetch::touch;
+
 /// Messages of a burst that come within this time share an entry.
 const TOGETHER: Duration = Duration::from_millis(5);
 
@@ -21,6 +23,11 @@ impl Arrivals {
             _ if samples > 0 => self.waiting.push_back((samples, now)),
             _ => {}
         }
+    }
+
+    /// Reads ahead what [`Self::take`] needs.
+    pub(super) fn prefetch(&self) {
+        touch(self.waiting.front().copied());
     }
 
     /// `samples` are handed out; when the last of them came.

@@ -10,6 +10,10 @@ pub(super) fn encode(bytes: &[u8], text: &mut String) {
 /// Reads standard base64 to `bytes`, which is emptied first; padding may be missing or short, ASCII white space may stand
 /// anywhere. False for anything else.
 pub(super) fn decode(text: &str, bytes: &mut Vec<u8>) -> bool {
+    bytes.clear();
+    if STANDARD.decode_append(text, bytes).is_ok() {
+        return true;
+    }
     let mut bare = text.trim_ascii_end();
     for _ in 0..2 {
         bare = bare.strip_suffix('=').unwrap_or(bare).trim_ascii_end();

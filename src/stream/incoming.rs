@@ -306,3 +306,9 @@ impl<'de> Deserialize<'de> for Key<'de> {
         }
     }
 }
+/// The text of a binary frame that holds a JSON object.
+pub(super) fn json_text(bytes: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let starts_as_object = text.trim_ascii_start().starts_with('{');
+    (starts_as_object && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()).then_some(text)
+}

@@ -98,6 +98,7 @@ impl Playout {
     pub(super) fn prefetch(&self) {
         touch((self.played, self.in_flight, self.due.len(), self.most));
         self.queue.prefetch();
+        self.arrivals.prefetch();
     }
 
     /// Times the audio ran dry in mid-speech.

@@ -10,7 +10,7 @@ use crate::stream::base64;
 use crate::stream::chunk::Chunker;
 use crate::stream::dialect::{Outgoing, write};
 use crate::stream::ending::{SocketEnd, Status, StreamEnd};
-use crate::stream::incoming::{Incoming, Oddity, read};
+use crate::stream::incoming::{Incoming, Oddity, json_text, read};
 use crate::stream::playout::{Playout, Pulled};
 use crate::stream::queue::take_front;
 use crate::stream::report::StreamReport;
@@ -490,13 +490,6 @@ fn tolerate(report: &mut StreamReport, events: &mut VecDeque<StreamEvent>, what:
     if what.drops_message() {
         *report.dropped.entry(what.word()).or_default() += 1;
     }
-}
-
-/// The text of a binary frame that holds a JSON object.
-fn json_text(bytes: &[u8]) -> Option<&str> {
-    let text = std::str::from_utf8(bytes).ok()?;
-    let starts_as_object = text.trim_ascii_start().starts_with('{');
-    (starts_as_object && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()).then_some(text)
 }
 
 fn describe(socket: &SocketEnd) -> String {

@@ -121,7 +121,7 @@ fn sdp_013_a_trunk_that_requires_srtp_offers_it_itself() {
     let plan = Plan { offer: None, late_answer: Some(late), ..world.pbx.plan() };
     let phone = world.call_with(plan);
     let offer = world.phone(phone).sdp.clone().expect("an offer");
-    assert!(offer.text.contains("RTP/SAVP 0 8 101") && offer.crypto().len() == 2, "{}", offer.text);
+    assert!(offer.text.contains("RTP/SAVP 0 8 9 111 101 96") && offer.crypto().len() == 2, "{}", offer.text);
     world.run(500);
     let words = speech(0, 1000);
     world.phone(phone).say(words.clone());

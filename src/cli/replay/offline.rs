@@ -7,6 +7,7 @@ use crate::base::id::{AccountSid, CallSid, StreamSid};
 use crate::base::pcm::SampleRate;
 use crate::base::random::Random;
 use crate::cli::loopback::{ACCOUNT, NUMBERS};
+use crate::config::Dtmf;
 use crate::lab::capture::Take;
 use crate::lab::pbx::open_settings;
 use crate::media::{MediaEvent, MediaFormat, MediaReport, MediaSession, MediaSettings};
@@ -70,7 +71,7 @@ pub(super) fn play(take: &Take, rate: SampleRate) -> Played {
 }
 
 fn session(now: Instant, take: &Take, rate: SampleRate, random: &mut Random) -> MediaSession {
-    let settings = MediaSettings { dtmf_mute: true, ..open_settings() };
+    let settings = MediaSettings { dtmf_mute: true, dtmf: Dtmf { inband: true, at_start: false }, ..open_settings() };
     let format = MediaFormat {
         remote: take.from,
         remote_rtcp: take.from,

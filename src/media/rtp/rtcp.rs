@@ -73,6 +73,12 @@ impl Reports {
         interval / 2 + interval * self.random.below(1000) / 1000
     }
 
+    /// When the next report is due; none before the first format.
+    #[must_use]
+    pub fn next(&self) -> Option<Instant> {
+        self.due
+    }
+
     /// Whether a report is due; if so, the next is armed.
     pub fn is_due(&mut self, now: Instant) -> bool {
         let due = self.due.is_some_and(|due| now >= due);

@@ -228,8 +228,13 @@ impl MediaSession {
         self.events.pop_front()
     }
 
-    /// Writes a report to `out` where one is due, and says where it goes. To be asked now and then: [`Self::poll_timeout`]
-    /// does not wake for it.
+    /// When [`Self::poll_rtcp`] next has a report; [`Self::poll_timeout`] does not wake for it.
+    #[must_use]
+    pub fn next_report(&self) -> Option<Instant> {
+        self.reports.next()
+    }
+
+    /// Writes a report to `out` where one is due, and says where it goes.
     pub fn poll_rtcp(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<SocketAddr> {
         let to = self.rtcp_target()?;
         self.reports.is_due(now).then(|| {

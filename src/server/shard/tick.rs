@@ -9,7 +9,6 @@ use tracing::{debug, warn};
 
 use super::slot::{Buffers, Due, Slot};
 use super::{PINGS_LOOK, Shard};
-use crate::base::metric;
 use crate::base::prefetch::touch;
 use crate::net::rtp_socket::{self, DATAGRAMS_AT_ONCE};
 use crate::server::carrier::{Home, Outgoing};
@@ -38,9 +37,9 @@ impl Shard {
         self.firsts[key] = due.first(self.epoch);
     }
 
-    /// One tick: first every packet that is due leaves, then the sockets are read and the audio passed on.
+    /// One tick, a few calls at a time: first their packets leave, then their sockets are read and the audio is passed on.
     pub(super) fn tick(&mut self, tick: Tick) {
-        metric::MEDIA_TICK_LATE.record(tick.late.as_secs_f64() * 1000.0);
+        self.lateness.record(tick.late.as_secs_f64() * 1000.0);
         if let Some(lags) = self.lag.note(tick) {
             self.around.directory.note_lag(lags);
             warn!(lags, "the media clock: new calls are refused while it lags");
@@ -56,8 +55,6 @@ impl Shard {
                     self.send(*key, now);
                 }
             }
-        }
-        for block in due.chunks(AHEAD) {
             self.prefetch_receive(block, now);
             for key in block {
                 self.attend(*key, now);

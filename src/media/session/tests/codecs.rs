@@ -150,6 +150,6 @@ fn rtp_012_packets_longer_than_200_ms_or_no_whole_frame_are_not_heard() {
         let mut world = World::with(settings(), &agreed(format));
         world.receive(format.payload_type, &payload);
         world.tick();
-        assert_eq!(world.report().discarded, 1, "{format:?} of {} octets", payload.len());
+        assert_eq!(world.report().implausible, 1, "{format:?} of {} octets", payload.len());
     }
 }
