@@ -9,7 +9,7 @@ use anyhow::Context;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::report::print_media;
+use super::report::{plain, print_media};
 use crate::base::random::Random;
 use crate::cli::call::row;
 use crate::cli::loopback::{self, ACCOUNT, LOCALHOST, NUMBERS, Setup};
@@ -136,7 +136,7 @@ impl LiveCall {
         row("stream", &format!("{}, ended by {}", text("Status"), text("DisconnectedBy")));
         for (name, value) in self.bot.get("figures").and_then(Value::as_object).into_iter().flatten() {
             if !value.is_object() || value.as_object().is_some_and(|counts| !counts.is_empty()) {
-                row(&name.replace('_', " "), &value.to_string());
+                row(&name.replace('_', " "), &plain(value));
             }
         }
         println!("\nWhat the caller heard\n");

@@ -166,6 +166,14 @@ pub(super) fn print_media(media: &Value) {
     row("SSRC changes", &count("ssrc_changes").to_string());
     let nothing = |value: &Value| value.is_null() || value.as_f64() == Some(0.0);
     for (name, value) in figures.iter().filter(|(name, value)| !TOLD.contains(&name.as_str()) && !nothing(value)) {
-        row(&name.replace('_', " "), &value.to_string());
+        row(&name.replace('_', " "), &plain(value));
+    }
+}
+
+/// A figure as people read it: fractions with two digits.
+pub(super) fn plain(value: &Value) -> String {
+    match value.as_f64().filter(|_| value.is_f64()) {
+        Some(fraction) => format!("{fraction:.2}"),
+        None => value.to_string(),
     }
 }
