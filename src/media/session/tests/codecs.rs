@@ -113,7 +113,7 @@ fn sdp_012_a_codec_of_another_clock_in_mid_call_leaves_no_hole_in_the_bots_time(
         let silent = (0..100).filter(|frame| !loud(frame * 320)).count();
         assert!(
             silent <= 3 + 6,
-            "{before:?} to {after:?}: {silent} frames of silence, the reorder buffer's start included"
+            "{before:?} to {after:?}: {silent} frames of silence, the jitter buffer's start included"
         );
         assert!(loud(16 * 1900), "heard in the new codec");
         assert_eq!(world.report().codec, Some(after.encoding_name));
