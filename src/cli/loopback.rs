@@ -49,6 +49,10 @@ listen = ["udp:{sip}"]
 listen_address = "{LOCALHOST}"
 rtp_ports = "{first}-{last}"
 threads = 1
+# A delay that stays: the sound is compared sample by sample.
+jitter_buffer_start_milliseconds = 40
+jitter_buffer_min_milliseconds = 40
+jitter_buffer_max_milliseconds = 40
 [[account]]
 sid = "{account}"
 max_streams = 10

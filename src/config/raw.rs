@@ -137,7 +137,7 @@ pub(super) struct Media {
     /// bot hears it. It then follows the line between the next two: up at once, down by 20 ms in 2 s.
     #[schemars(range(min = 20, max = 300))]
     pub jitter_buffer_start_milliseconds: u32,
-    /// … at least. Not above `jitter_buffer_start_milliseconds`.
+    /// … at least. Not above `jitter_buffer_start_milliseconds`. All three the same: a delay that stays.
     #[schemars(range(min = 20, max = 300))]
     pub jitter_buffer_min_milliseconds: u32,
     /// … at most. Not below `jitter_buffer_start_milliseconds`.

@@ -56,7 +56,8 @@ impl Setup {
         let records = directory.join("calls.jsonl");
         let mut text = format!(
             "[sip]\nlisten = [\"udp:{sip}\"]\n[media]\nlisten_address = \"127.0.0.1\"\nrtp_ports = \"{first}-{last}\"\n\
-             threads = 1\n[admin]\nlisten = \"{admin}\"\n[limits]\n{}\n[log]\ncall_records = {records:?}\n{}\n\
+             threads = 1\njitter_buffer_start_milliseconds = 60\njitter_buffer_min_milliseconds = 60\n\
+             jitter_buffer_max_milliseconds = 60\n[admin]\nlisten = \"{admin}\"\n[limits]\n{}\n[log]\ncall_records = {records:?}\n{}\n\
              [[account]]\nsid = \"{ACCOUNT}\"\nmax_streams = 100\n\
              [[trunk]]\nname = \"lab\"\naccount = \"{ACCOUNT}\"\nallow = [\"127.0.0.0/8\"]\n",
             self.limits, self.log

@@ -166,18 +166,24 @@ impl Delay {
         let Some(present) = self.present() else { return 0 };
         // Drift may take a quarter of a frame of the least there should be before a frame is put in.
         let known = self.past_sum.fastest > -NONE / 2 || self.present.arrivals >= WINDOW_ARRIVALS;
-        let least = if known { self.min - self.frame / 4 } else { 0 };
+        let least = if known { self.min - self.frame / 4 - self.slop() } else { 0 };
         let wanted = self.needed().min(self.max).max(least);
         let lacking = wanted - present;
         // Less than an eighth of a frame is not worth a frame.
         if lacking > self.frame / 8 { (lacking + self.frame - 1) / self.frame } else { 0 }
     }
 
+    /// How far a delay that is to stay (`min` and `max` are one) may be off before it is corrected: nobody wants it exact to
+    /// the millisecond, but its frames untouched.
+    fn slop(&self) -> i64 {
+        if self.min == self.max { self.frame } else { 0 }
+    }
+
     /// Whether a frame may be taken out now.
     pub fn has_spare(&self) -> bool {
         let Some(present) = self.present() else { return false };
         let after = present - self.frame;
-        after + self.frame / 8 >= self.target
+        after + self.frame / 8 >= self.target + self.slop()
             && after >= self.needed()
             && self.pulls_since_shrink >= SHRINK_PULLS
             && self.observed >= EVIDENCE_FRAMES * self.frame

@@ -67,9 +67,13 @@ struct Line {
 
 impl Line {
     fn new(sound: Sound) -> Self {
+        Self::with(sound, SETTINGS)
+    }
+
+    fn with(sound: Sound, settings: Settings) -> Self {
         Self {
             start: Instant::now(),
-            buffer: JitterBuffer::new(8000, SampleRate::Hz8000, SETTINGS),
+            buffer: JitterBuffer::new(8000, SampleRate::Hz8000, settings),
             ear: Ear { sound, decoded: Vec::new() },
             coming: Vec::new(),
             sent: 0,
@@ -169,6 +173,18 @@ fn rtp_020_without_jitter_the_delay_falls_to_the_least_by_a_frame_in_two_seconds
     line.run(480, 20.0, |_| Some(0.0));
     assert!((20.0..25.0).contains(&line.delay()), "after 10 s: {} ms", line.delay());
     assert_eq!((line.target(), line.buffer.counts().removed, line.buffer.counts().late), (20, 1, 0));
+}
+
+#[test]
+fn rtp_020_a_delay_that_is_to_stay_is_not_touched_while_the_line_is_good() {
+    let forty = Duration::from_millis(40);
+    let settings = Settings { delay: JitterDelay { start: forty, min: forty, max: forty }, ..SETTINGS };
+    for offset in 0..20 {
+        let mut line = Line::with(speech, settings);
+        line.run(1000, 20.0, |number| Some(f64::from(offset) + (number % 3) as f64));
+        let Counts { late, inserted, removed, .. } = line.buffer.counts();
+        assert_eq!((late, inserted, removed), (0, 0, 0), "arrivals {offset} ms after the tick");
+    }
 }
 
 #[test]
