@@ -102,7 +102,8 @@ while read -r file packets lost duplicates reordered ssrcs ptime clean events en
     claim "comfort noise" "$(count 'rtp.p_type == 13')" "$noise"
     judge_streams
     judge_order
-    [ "$digits" = - ] || judge_events
+    # Digits without events are tones in the audio, which tshark does not hear.
+    [ "$digits" = - ] || [ "$events" -eq 0 ] || judge_events
     verdict
 done <"$work/expect"
 event_pt=96
