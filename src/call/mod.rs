@@ -224,7 +224,9 @@ impl Call {
             | Event::ReinviteAnswered { .. }
             | Event::ReinviteRejected { .. }
             | Event::InfoAnswered { .. } => {
-                self.span.in_scope(|| debug!(?event, "an event of a calling dialog reached an answering call"));
+                // Not the event itself: its SDP may hold keys (SDP-018).
+                let dialog = event.dialog().number();
+                self.span.in_scope(|| debug!(dialog, "an event of a calling dialog reached an answering call"));
             }
         }
     }

@@ -198,7 +198,8 @@ impl Shard {
 
     fn handle_sip(&mut self, event: Event) {
         let Some(key) = self.by_dialog.get(&event.dialog()).copied() else {
-            debug!(?event, "an event of a call that is over");
+            // Not the event itself: its SDP may hold keys (SDP-018).
+            debug!(dialog = event.dialog().number(), "an event of a call that is over");
             return;
         };
         self.with(key, |call, now| call.handle_sip(now, event));
