@@ -208,8 +208,8 @@ impl Line {
         self.sequence = sequence.wrapping_add(1);
         let from: SocketAddr = CALLER.parse().expect("an address");
         let end = self.now + FRAME;
-        let (now, call, datagram) = (self.now, &mut self.call, &self.datagram);
-        counted(&mut count.received, || call.handle_packet(now, from, datagram));
+        let (now, call, datagram, scratch) = (self.now, &mut self.call, &self.datagram, &mut self.scratch);
+        counted(&mut count.received, || call.handle_packet(now, from, datagram, scratch));
         while self.now < end {
             self.step(count);
             self.now += STEP;
@@ -228,7 +228,7 @@ impl Line {
             });
         }
         count.audible += audible;
-        if call.receive_due(now) {
+        if call.begin_reading(now).is_some_and(|reading| reading.due) {
             counted(&mut count.heard, || call.take_audio(now, scratch));
         }
         if call.next_timer().is_some_and(|due| due <= now) {

@@ -50,6 +50,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("futures_util", &["net/", "lab/"]),
     ("socket2", &["net/mod.rs", "server/host.rs", "lab/pbx/"]),
     ("rustix", &["net/rtp_socket.rs", "server/"]),
+    ("libc", &["net/datagrams.rs"]),
     ("thread_priority", &["server/priority.rs"]),
     ("axum", &["api/"]),
     ("sd_notify", &["cli/serve.rs"]),

@@ -75,7 +75,7 @@ impl Bridge {
     /// One tick of the media clock, every 5 ms: first the packet that is due leaves, then the socket is read and the
     /// caller's audio passed on.
     pub fn tick(&mut self, now: Instant, line: &mut Link, mut sent: impl FnMut(&Sent<'_>)) {
-        for _ in 0..self.send.advance(now).take {
+        for _ in 0..self.send.advance(now, Pace::MAX_BACK_TO_BACK).take {
             self.audio.clear();
             if self.stream.take_cleared() {
                 self.media.clear_playout();
@@ -90,7 +90,7 @@ impl Bridge {
         if self.grid.is_settling() || self.receive.next() <= now {
             self.read(now, line);
         }
-        for _ in 0..self.receive.advance(now).take {
+        for _ in 0..self.receive.advance(now, Pace::MAX_BACK_TO_BACK).take {
             self.audio.clear();
             self.media.pull(now, &mut self.audio);
             self.stream.push_audio(&self.audio);

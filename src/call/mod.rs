@@ -6,6 +6,7 @@
 pub mod admission;
 pub mod directory;
 pub mod headers;
+mod intake;
 mod interface;
 pub mod leg;
 pub mod outcome;
@@ -24,6 +25,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+pub use intake::Reading;
 pub use interface::{CallSettings, Dial, Output, Scratch, Setup, SipCommand, StreamInput};
 use tracing::field::Empty;
 use tracing::{Span, debug, info, info_span};
@@ -32,6 +34,7 @@ use crate::base::id::{AccountSid, CallSid};
 use crate::base::random::Random;
 use crate::base::timer::TimerTable;
 use crate::call::directory::{CallSlot, Directory};
+use crate::call::intake::Intake;
 use crate::call::leg::Leg;
 use crate::call::outcome::Failure;
 use crate::call::pacing::{Grid, Lateness, Pace};
@@ -83,7 +86,7 @@ pub struct Call {
     media: MediaSession,
     grid: Grid,
     send: Option<Pace>,
-    receive: Option<Pace>,
+    receive: Option<Intake>,
     engine: Engine,
     bot: Option<Box<Bot>>,
     streams_opened: u32,
@@ -231,18 +234,6 @@ impl Call {
         }
     }
 
-    /// A datagram came to the call's RTP port. True where it was the peer's media: only that shows when packets arrive.
-    pub fn handle_packet(&mut self, now: Instant, from: SocketAddr, packet: &[u8]) -> bool {
-        let heard = self.media.handle_rtp(now, from, packet);
-        if heard
-            && let Some(pace) = &mut self.receive
-            && let Some(shift) = self.grid.arrived(now, pace.next())
-        {
-            pace.delay(shift);
-        }
-        heard
-    }
-
     /// A datagram came to the call's RTCP port.
     pub fn handle_rtcp(&mut self, now: Instant, from: SocketAddr, packet: &[u8]) {
         self.media.handle_rtcp(now, from, packet);
@@ -267,11 +258,6 @@ impl Call {
         self.send.map(|pace| pace.next())
     }
 
-    /// When caller audio is to be taken: [`Call::take_audio`].
-    pub fn next_receive(&self) -> Option<Instant> {
-        self.receive.map(|pace| pace.next())
-    }
-
     /// When anything but packets is due: [`Call::handle_timeout`].
     pub fn next_timer(&self) -> Option<Instant> {
         let bot = self.bot.as_ref().and_then(|bot| bot.poll_timeout());
@@ -286,11 +272,6 @@ impl Call {
     /// Whether a packet towards the caller is due.
     pub fn send_due(&self, now: Instant) -> bool {
         self.next_send().is_some_and(|due| due <= now)
-    }
-
-    /// Whether caller audio is to be taken.
-    pub fn receive_due(&self, now: Instant) -> bool {
-        self.next_receive().is_some_and(|due| due <= now)
     }
 
     /// Whether the socket is to be read on every tick, to learn when packets arrive.

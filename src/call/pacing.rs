@@ -59,7 +59,7 @@ impl Lateness {
 /// How many steps to take now, and how many to skip because the process stood still.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Due {
-    /// Steps to take, at most [`Pace::MAX_BACK_TO_BACK`].
+    /// Steps to take.
     pub take: u32,
     /// Steps whose time is gone.
     pub skip: u32,
@@ -97,14 +97,14 @@ impl Pace {
         self.next += shift;
     }
 
-    /// Takes every step that is due at `now` and sets the next deadline beyond it.
-    pub fn advance(&mut self, now: Instant) -> Due {
+    /// Takes the steps that are due at `now`, the latest `most` of them, and sets the next deadline beyond it.
+    pub fn advance(&mut self, now: Instant, most: u32) -> Due {
         let mut due = 0;
         while self.next <= now {
             self.next += self.step;
             due += 1;
         }
-        let take = due.min(Self::MAX_BACK_TO_BACK);
+        let take = due.min(most);
         Due { take, skip: due - take }
     }
 }
@@ -195,7 +195,7 @@ mod tests {
         let mut taken = 0;
         for tick in 0..1000_u32 {
             let late = Duration::from_micros(u64::from(tick % 7) * 900);
-            taken += pace.advance(start + STEP * tick + late).take;
+            taken += pace.advance(start + STEP * tick + late, Pace::MAX_BACK_TO_BACK).take;
         }
         assert_eq!(taken, 1000);
         assert_eq!(pace.next(), start + STEP * 1000);
@@ -205,10 +205,10 @@ mod tests {
     fn rtp_030_a_stall_sends_three_and_skips_the_rest() {
         let start = Instant::now();
         let mut pace = Pace::new(start, STEP);
-        let due = pace.advance(start + Duration::from_millis(500));
+        let due = pace.advance(start + Duration::from_millis(500), Pace::MAX_BACK_TO_BACK);
         assert_eq!(due, Due { take: 3, skip: 23 });
-        assert_eq!(pace.advance(start + Duration::from_millis(510)), Due::default());
-        assert_eq!(pace.advance(start + Duration::from_millis(520)), Due { take: 1, skip: 0 });
+        assert_eq!(pace.advance(start + Duration::from_millis(510), Pace::MAX_BACK_TO_BACK), Due::default());
+        assert_eq!(pace.advance(start + Duration::from_millis(520), Pace::MAX_BACK_TO_BACK), Due { take: 1, skip: 0 });
     }
 
     #[test]

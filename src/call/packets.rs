@@ -7,15 +7,38 @@ use tracing::{info, warn};
 
 use crate::base::metric;
 use crate::base::prefetch::touch;
+use crate::call::intake::Reading;
+use crate::call::pacing::Pace;
 use crate::call::timeline::ms;
 use crate::call::{Call, FRAME, Output, REPORTS_LOOK, Scratch, Timer};
 use crate::media::MediaEvent;
 
 impl Call {
-    /// Whether everything that waits at the socket is to be read: arrivals are being learned, or the process has stood
-    /// still and more than one packet will be there (RTP-030).
-    pub fn reads_everything(&self, now: Instant) -> bool {
-        self.is_settling() || self.next_receive().is_some_and(|due| due + FRAME <= now)
+    /// When caller audio is to be taken: [`Call::take_audio`].
+    pub fn next_receive(&self) -> Option<Instant> {
+        self.receive.map(|intake| intake.due())
+    }
+
+    /// The socket is about to be read for [`Call::handle_packet`]; `None` where nothing of it is wanted.
+    pub fn begin_reading(&mut self, now: Instant) -> Option<Reading> {
+        let settling = self.is_settling();
+        self.receive.as_mut().map(|intake| intake.begin_reading(now, settling))
+    }
+
+    /// A datagram came to the call's RTP port at `arrived`. Frames that ended before then are taken first. True where it was
+    /// the peer's media: only that shows when packets arrive.
+    pub fn handle_packet(&mut self, arrived: Instant, from: SocketAddr, packet: &[u8], scratch: &mut Scratch) -> bool {
+        while let Some(at) = self.receive.as_mut().and_then(|intake| intake.take_before(arrived)) {
+            self.take_frame(at, scratch);
+        }
+        let heard = self.media.handle_rtp(arrived, from, packet);
+        if heard
+            && let Some(intake) = &mut self.receive
+            && let Some(shift) = self.grid.arrived(self.grid.align(arrived), intake.next_frame())
+        {
+            intake.delay(shift);
+        }
+        heard
     }
 
     /// Reads ahead what [`Call::send_packets`] needs, but for the bot's part.
@@ -34,7 +57,7 @@ impl Call {
 
     /// Reads ahead what [`Call::handle_packet`] and [`Call::take_audio`] need.
     pub fn prefetch_receive(&self) {
-        touch((self.receive, self.outputs.len()));
+        touch((self.receive.map(|intake| intake.due()), self.outputs.len()));
         self.media.prefetch_receive();
         if let Some(bot) = &self.bot {
             bot.prefetch_receive();
@@ -45,7 +68,7 @@ impl Call {
     pub fn send_packets(&mut self, now: Instant, scratch: &mut Scratch, mut transmit: impl FnMut(&[u8], SocketAddr)) {
         let Some(pace) = self.send.as_mut() else { return };
         self.lateness.note(now.saturating_duration_since(pace.next()));
-        let due = pace.advance(now);
+        let due = pace.advance(now, Pace::MAX_BACK_TO_BACK);
         let step = pace.step();
         for _ in 0..due.take {
             self.send_one(now, scratch, &mut transmit);
@@ -80,26 +103,43 @@ impl Call {
 
     /// Passes on the caller's audio that is due; called when the socket has been emptied.
     pub fn take_audio(&mut self, now: Instant, scratch: &mut Scratch) {
-        let Some(pace) = self.receive.as_mut() else { return };
-        let due = pace.advance(now);
+        let Some((mut at, due)) = self.receive.as_mut().map(|intake| intake.take(now)) else { return };
         if due.skip > 0 {
             let skipped = u32::try_from(ms(FRAME * due.skip)).unwrap_or(u32::MAX);
-            self.media.skip_received(now, skipped);
+            self.media.skip_received(at, skipped);
             if let Some(bot) = &mut self.bot {
                 bot.skip(skipped);
             }
         }
         for _ in 0..due.take {
-            scratch.pcm.clear();
-            self.media.pull(now, &mut scratch.pcm);
-            if let Some(bot) = &mut self.bot {
-                bot.push_audio(now, self.media.received_until(now), &scratch.pcm);
-            }
+            self.take_frame(at, scratch);
+            at += FRAME;
         }
         self.drain_media(now);
         if self.bot.is_some() {
             self.drain_bot(now);
         }
+        self.gather(now);
+    }
+
+    /// The frame that ended at `at`.
+    fn take_frame(&mut self, at: Instant, scratch: &mut Scratch) {
+        scratch.pcm.clear();
+        self.media.pull(at, &mut scratch.pcm);
+        if let Some(bot) = &mut self.bot {
+            bot.push_audio(at, self.media.received_until(at), &scratch.pcm);
+        }
+    }
+
+    /// Says when audio is taken next.
+    fn gather(&mut self, now: Instant) {
+        let each_by_itself = self.grid.is_settling() || self.media.is_attentive();
+        let lacking = self.bot.as_ref().filter(|_| !each_by_itself).and_then(|bot| bot.chunk_lacks());
+        let Some(intake) = &mut self.receive else { return };
+        if self.media.digit_ends().is_some() {
+            intake.attend(now);
+        }
+        intake.gather(now, lacking);
     }
 
     pub(super) fn drain_media(&mut self, now: Instant) {

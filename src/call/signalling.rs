@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
 use crate::base::metric;
+use crate::call::intake::Intake;
 use crate::call::leg::LegEvent;
 use crate::call::outcome::{Failure, sip_code_of_cause};
 use crate::call::pacing::Pace;
@@ -65,7 +66,7 @@ impl Call {
             self.timeline.answered = Some(now);
             self.span.in_scope(|| info!(after_ms = self.timeline.after_invite_ms(Some(now)), "call answered"));
             self.outputs.push_back(Output::Sip(SipCommand::Answer { sdp: Some(sdp) }));
-            self.receive = Some(Pace::new(self.grid.align(now + FRAME), FRAME));
+            self.receive = Some(Intake::new(self.grid.align(now + FRAME)));
             self.timers.set(Timer::Reports, now + REPORTS_LOOK);
             self.apply_media(now, true);
         }

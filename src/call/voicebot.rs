@@ -85,6 +85,11 @@ impl Bot {
         }
     }
 
+    /// Caller audio that the chunk under way still lacks; `None` where nothing is sent to the bot.
+    pub(super) fn chunk_lacks(&self) -> Option<Duration> {
+        self.session.chunk_lacks()
+    }
+
     pub(super) fn skip(&mut self, ms: u32) {
         self.session.skip(ms);
     }

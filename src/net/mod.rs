@@ -1,6 +1,7 @@
 //! Sockets: SIP over UDP, RTP ports, the bot's WebSocket. Everything that touches the network or its clock.
 #![allow(clippy::disallowed_methods)] // this is where sockets are opened
 
+pub mod datagrams;
 pub mod frame_boundary;
 pub mod rtp_socket;
 pub mod sip_udp;

@@ -6,13 +6,13 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, recvfrom, sendto};
+use rustix::net::{SendFlags, sendto};
 
 use crate::base::metric;
 use crate::base::random::Random;
+use crate::net::datagrams::{self, Datagram, Datagrams};
 
-/// A flood on one port stays that call's trouble: this many datagrams of a call are read at a time.
+/// A flood on one port stays that call's trouble: this many datagrams are read for each packet of a call that is expected.
 pub const DATAGRAMS_AT_ONCE: usize = 64;
 /// Receive buffer asked for a call's RTP. Bytes.
 pub const RECEIVE_BUFFER: usize = 256 * 1024;
@@ -98,6 +98,7 @@ impl RtpPorts {
 
     fn bind(&self, port: u16, dscp: u8) -> io::Result<(UdpSocket, UdpSocket)> {
         let (rtp, _) = super::udp(SocketAddr::new(self.address, port), dscp, RECEIVE_BUFFER)?;
+        datagrams::stamp(&rtp)?;
         let (rtcp, _) = super::udp(SocketAddr::new(self.address, port + 1), dscp, 16 * 1024)?;
         Ok((rtp, rtcp))
     }
@@ -140,8 +141,8 @@ impl Drop for Lease {
     }
 }
 
-/// Reads a call's socket with one system call a packet where one packet a time comes, as it mostly does: the look
-/// whether there is another is taken only when the last look found something else than one, and every few times.
+/// Reads a call's socket with one system call where as many packets come as are expected, as they mostly do: the look
+/// whether there are more is taken only when the last one found something else, and every few times.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Reader {
     since_look: u8,
@@ -152,20 +153,20 @@ impl Reader {
     /// A sender whose clock is fast by 1 % brings one packet more in 100.
     const LOOK_EVERY: u8 = 24;
 
-    /// Reads what is due; `look` asks for everything there is. `take` says whether a datagram was the call's own: what
-    /// strangers send is read away beside it, so that they cannot keep the caller waiting.
+    /// Reads the `expected` packets, or everything there is where `look` asks for it. `take` says whether a datagram was the
+    /// call's own: what strangers send is read away beside it, so that they cannot keep the caller waiting.
     pub fn read(
         &mut self,
         socket: &UdpSocket,
-        buffer: &mut [u8],
-        look: bool,
-        mut take: impl FnMut(SocketAddr, &[u8]) -> bool,
+        datagrams: &mut Datagrams,
+        (expected, look): (usize, bool),
+        mut take: impl FnMut(&Datagram<'_>) -> bool,
     ) {
         self.since_look += 1;
         let look = look || self.odd || self.since_look >= Self::LOOK_EVERY;
-        let limit = if look { DATAGRAMS_AT_ONCE } else { 1 };
-        let found = read(socket, buffer, limit, &mut take);
-        self.odd = found != 1;
+        let most = DATAGRAMS_AT_ONCE * expected;
+        let found = read(socket, datagrams, (if look { most } else { expected }, most), &mut take);
+        self.odd = found != expected;
         if look {
             self.since_look = 0;
         }
@@ -181,26 +182,27 @@ pub fn send(socket: &UdpSocket, packet: &[u8], to: SocketAddr) -> io::Result<()>
     Ok(())
 }
 
-/// Reads until `limit` datagrams were the call's own; how many were.
+/// Reads until `wanted` datagrams were the call's own, `most` were read, or no more are there; how many were its own.
 fn read(
     socket: &UdpSocket,
-    buffer: &mut [u8],
-    limit: usize,
-    take: &mut impl FnMut(SocketAddr, &[u8]) -> bool,
+    datagrams: &mut Datagrams,
+    (wanted, most): (usize, usize),
+    take: &mut impl FnMut(&Datagram<'_>) -> bool,
 ) -> usize {
-    let mut found = 0;
-    for _ in 0..DATAGRAMS_AT_ONCE {
-        match recvfrom(socket, &mut *buffer, RecvFlags::empty()) {
-            Ok((length, _, from)) => {
-                let from = from.and_then(|from| SocketAddr::try_from(from).ok());
-                found += usize::from(from.is_some_and(|from| take(from, &buffer[..length])));
-                if found == limit {
+    let (mut found, mut seen) = (0, 0);
+    while found < wanted && seen < most {
+        let asked = (wanted - found).min(most - seen).min(datagrams::AT_ONCE);
+        match datagrams.read(socket, asked) {
+            Ok(count) => {
+                seen += count;
+                found += (0..count).filter(|index| datagrams.datagram(*index).is_some_and(|one| take(&one))).count();
+                if count < asked {
                     break;
                 }
             }
-            Err(Errno::AGAIN) => return found,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
             // An ICMP error of an earlier send: the next read brings the next datagram.
-            Err(_) => {}
+            Err(_) => seen += 1,
         }
     }
     found
@@ -258,41 +260,49 @@ mod tests {
         let (caller, stranger) = (ports.open().expect("a free pair"), ports.open().expect("a free pair"));
         let to = ports.open().expect("a free pair");
         let target = to.rtp.local_addr().expect("bound");
-        let (mut reader, mut buffer, mut own) = (Reader::default(), [0; 64], 0);
+        let (mut reader, mut datagrams, mut own) = (Reader::default(), Datagrams::default(), 0);
         for round in 1..=100 {
             (0..5).for_each(|_| super::send(&stranger.rtp, b"flood", target).expect("sent"));
             super::send(&caller.rtp, b"voice", target).expect("sent");
-            reader.read(&to.rtp, &mut buffer, false, |_, packet| {
-                own += usize::from(packet == b"voice");
-                packet == b"voice"
+            reader.read(&to.rtp, &mut datagrams, (1, false), |datagram| {
+                own += usize::from(datagram.octets == b"voice");
+                datagram.octets == b"voice"
             });
             assert_eq!(own, round, "the caller's packet is not kept waiting");
         }
     }
 
     #[test]
-    fn a_reader_takes_one_packet_a_time_and_all_when_it_is_behind() {
+    fn a_reader_takes_as_many_packets_as_are_expected_and_all_when_it_is_behind() {
         let ports = ports(Duration::ZERO);
         let (from, to) = (ports.open().expect("a free pair"), ports.open().expect("a free pair"));
         let target = to.rtp.local_addr().expect("bound");
         let send = |count: usize| (0..count).for_each(|_| super::send(&from.rtp, b"packet", target).expect("sent"));
-        let (mut reader, mut buffer) = (Reader::default(), [0; 64]);
-        let mut read = |look| {
+        let (mut reader, mut datagrams) = (Reader::default(), Datagrams::default());
+        let mut read = |expected, look| {
             let mut found = 0;
-            reader.read(&to.rtp, &mut buffer, look, |_, _| {
+            reader.read(&to.rtp, &mut datagrams, (expected, look), |_| {
                 found += 1;
                 true
             });
             found
         };
         send(1);
-        assert_eq!(read(false), 1);
-        assert_eq!(read(false), 0, "nothing came");
+        assert_eq!(read(1, false), 1);
+        assert_eq!(read(1, false), 0, "nothing came");
         send(2);
-        assert_eq!(read(false), 2, "after a packet was late, everything is read");
+        assert_eq!(read(1, false), 2, "after a packet was late, everything is read");
         send(3);
-        assert_eq!(read(true), 3);
+        assert_eq!(read(1, true), 3);
+        assert_eq!(read(1, false), 0);
+        send(5);
+        assert_eq!(read(5, false), 5);
+        send(7);
+        assert_eq!([read(5, false), read(5, false)], [5, 2], "a packet that is left over is read the next time");
+        assert_eq!(read(1, false), 0);
         send(20);
-        assert_eq!((0..Reader::LOOK_EVERY).map(|_| read(false)).sum::<usize>(), 20, "a backlog does not last");
+        assert_eq!((0..Reader::LOOK_EVERY).map(|_| read(1, false)).sum::<usize>(), 20, "a backlog does not last");
+        send(70);
+        assert_eq!([read(1, true), read(1, true)], [DATAGRAMS_AT_ONCE, 6], "a flood stays this call's trouble");
     }
 }

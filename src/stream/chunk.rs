@@ -1,5 +1,7 @@
 //! The caller's audio, cut into chunks of `media_chunk_ms`.
 
+use std::time::Duration;
+
 use crate::base::pcm::SampleRate;
 use crate::base::prefetch::touch;
 
@@ -49,6 +51,12 @@ impl Chunker {
         }
         *pcm = rest;
         self.pcm.len() == self.full
+    }
+
+    /// What the chunk under way still lacks.
+    pub(super) fn lacks(&self) -> Duration {
+        let samples = (self.full - self.pcm.len()) as u64 / 2;
+        Duration::from_nanos(samples * 1_000_000_000 / u64::from(self.rate.hz()))
     }
 
     /// What has been gathered; `None` when that is nothing.

@@ -218,6 +218,12 @@ impl StreamSession {
         }
     }
 
+    /// Caller audio that the chunk under way still lacks; `None` where none is taken.
+    #[must_use]
+    pub fn chunk_lacks(&self) -> Option<Duration> {
+        (self.state == State::Started).then(|| self.chunker.lacks())
+    }
+
     /// `ms` of the caller's time were skipped because the bridge's own process stood still: the timestamps jump.
     pub fn skip(&mut self, ms: u32) {
         if self.state == State::Started {

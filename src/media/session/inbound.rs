@@ -148,6 +148,10 @@ impl Inbound {
     }
 
     /// Whether digits are looked for in the audio. A change of the codec's rate begins anew.
+    pub fn listens_for_tones(&self) -> bool {
+        self.tones.is_some()
+    }
+
     pub fn listen_for_tones(&mut self, wanted: bool, at_start: bool) {
         let rate = self.codec_rate;
         let kept = self.tones.take().filter(|tones| tones.rate() == rate);

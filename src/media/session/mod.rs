@@ -131,6 +131,12 @@ impl MediaSession {
         }
     }
 
+    /// Whether every frame is wanted at its time: digits are told when they begin, or are looked for in the audio (RTP-060).
+    #[must_use]
+    pub fn is_attentive(&self) -> bool {
+        self.settings.dtmf.at_start || self.inbound.listens_for_tones()
+    }
+
     fn listen_for_tones(&mut self) {
         let wanted = self.settings.dtmf.inband && self.arbiter.wants_inband();
         self.inbound.listen_for_tones(wanted, self.settings.dtmf.at_start);

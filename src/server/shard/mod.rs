@@ -23,6 +23,7 @@ use crate::base::metric;
 use crate::base::random::Random;
 use crate::call::outcome::Failure;
 use crate::call::{Call, Output, Scratch, Setup, SipCommand, StreamInput};
+use crate::net::datagrams::{ArrivalClock, Datagrams};
 use crate::net::rtp_socket::{Reader, RtpSockets};
 use crate::net::websocket::{Full, MESSAGES_WAITING, Writer};
 use crate::server::carrier::{Dialling, Home, Outgoing, Place, carry, hear_rtcp};
@@ -77,7 +78,13 @@ pub fn run(
                 epoch: clock.epoch(),
                 lag: LagWatch::default(),
                 lateness: metric::MEDIA_TICK_LATE.histogram(),
-                buffers: Buffers { scratch: Scratch::default(), datagram: vec![0; 65_536], due: Vec::new() },
+                buffers: Buffers {
+                    scratch: Scratch::default(),
+                    datagrams: Datagrams::default(),
+                    arrivals: ArrivalClock::new(Instant::now(), SystemTime::now()),
+                    report: vec![0; 65_536],
+                    due: Vec::new(),
+                },
                 dialling: Rc::default(),
                 this: this.clone(),
             })
@@ -202,6 +209,8 @@ impl Shard {
             debug!(dialog = event.dialog().number(), "an event of a call that is over");
             return;
         };
+        // What the caller said before: a BYE ends it, an answer to a hold may change where it comes from.
+        self.receive(key, Instant::now());
         self.with(key, |call, now| call.handle_sip(now, event));
     }
 

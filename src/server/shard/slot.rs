@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use crate::call::{Call, Scratch};
+use crate::net::datagrams::{ArrivalClock, Datagrams};
 use crate::net::rtp_socket::{Lease, Reader};
 use crate::server::carrier::{Attached, Outgoing};
 
@@ -59,7 +60,11 @@ impl Due {
 /// What every call of the shard borrows.
 pub(super) struct Buffers {
     pub scratch: Scratch,
-    pub datagram: Vec<u8>,
+    pub datagrams: Datagrams,
+    /// When what is read had arrived.
+    pub arrivals: ArrivalClock,
+    /// An RTCP packet.
+    pub report: Vec<u8>,
     /// The calls that are due in a tick.
     pub due: Vec<usize>,
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use tokio::net::UdpSocket;
 use tracing::{debug, warn};
@@ -10,6 +10,7 @@ use tracing::{debug, warn};
 use super::slot::{Buffers, Due, Slot};
 use super::{PINGS_LOOK, Shard};
 use crate::base::prefetch::touch;
+use crate::net::datagrams::Datagram;
 use crate::net::rtp_socket::{self, DATAGRAMS_AT_ONCE};
 use crate::server::carrier::{Home, Outgoing};
 use crate::server::clock::Tick;
@@ -45,6 +46,7 @@ impl Shard {
             warn!(lags, "the media clock: new calls are refused while it lags");
         }
         let now = tick.at;
+        self.buffers.arrivals.set(Instant::now(), SystemTime::now());
         let mut due = std::mem::take(&mut self.buffers.due);
         due.clear();
         due.extend((0..self.firsts.len()).filter(|key| is_due(self.firsts[*key], now)));
@@ -145,12 +147,16 @@ impl Shard {
         self.guarded(key, send, Self::note_sent);
     }
 
-    fn receive(&mut self, key: usize, now: Instant) {
+    pub(super) fn receive(&mut self, key: usize, now: Instant) {
         let receive = |Slot { call, rtp, reader, .. }: &mut Slot, buffers: &mut Buffers| {
-            let everything = call.reads_everything(now);
-            reader.read(rtp, &mut buffers.datagram, everything, |from, packet| call.handle_packet(now, from, packet));
-            if call.receive_due(now) {
-                call.take_audio(now, &mut buffers.scratch);
+            let Some(reading) = call.begin_reading(now) else { return };
+            let Buffers { datagrams, arrivals, scratch, .. } = buffers;
+            let wanted = (reading.packets as usize, reading.everything);
+            reader.read(rtp, datagrams, wanted, |Datagram { from, octets, arrived }| {
+                call.handle_packet(arrivals.instant(*arrived), *from, octets, scratch)
+            });
+            if reading.due {
+                call.take_audio(now, scratch);
             }
         };
         self.guarded(key, receive, Self::note_received);
@@ -164,8 +170,8 @@ impl Shard {
         let now = Instant::now();
         let receive = |Slot { call, .. }: &mut Slot, buffers: &mut Buffers| {
             for _ in 0..DATAGRAMS_AT_ONCE {
-                match socket.try_recv_from(&mut buffers.datagram) {
-                    Ok((length, from)) => call.handle_rtcp(now, from, &buffers.datagram[..length]),
+                match socket.try_recv_from(&mut buffers.report) {
+                    Ok((length, from)) => call.handle_rtcp(now, from, &buffers.report[..length]),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                     // An ICMP error of an earlier send.
                     Err(_) => {}

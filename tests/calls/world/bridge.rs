@@ -10,7 +10,9 @@ use trunkstream::base::random::Random;
 use trunkstream::call::admission::{self, Admission};
 use trunkstream::call::directory::Directory;
 use trunkstream::call::timeline::CallRecord;
-use trunkstream::call::{CLOCK_STEP, Call, CallSettings, Dial, Output, Scratch, Setup, SipCommand, StreamInput};
+use trunkstream::call::{
+    CLOCK_STEP, Call, CallSettings, Dial, Output, Reading, Scratch, Setup, SipCommand, StreamInput,
+};
 use trunkstream::config::Config;
 use trunkstream::flow::Flows;
 use trunkstream::sip::{Availability, DialogId, Endpoint, EndpointConfig, Event, IncomingInvite, ListenerId, Trunks};
@@ -44,7 +46,8 @@ struct Due {
 struct Line {
     call: Call,
     port: u16,
-    rtp: VecDeque<(SocketAddr, Vec<u8>)>,
+    /// What waits at the socket, with its arrival.
+    rtp: VecDeque<(Instant, SocketAddr, Vec<u8>)>,
     rtcp: VecDeque<(SocketAddr, Vec<u8>)>,
     open: HashSet<u32>,
     reader: Reader,
@@ -170,7 +173,7 @@ impl Bridge {
         }
         for line in self.lines.values_mut() {
             if to.port() == line.port {
-                line.rtp.push_back((from, bytes));
+                line.rtp.push_back((now, from, bytes));
                 return;
             } else if to.port() == line.port + 1 {
                 line.rtcp.push_back((from, bytes));
@@ -238,6 +241,7 @@ impl Bridge {
             self.owners.contains(&dialog)
         };
         if let Some(key) = self.by_dialog.get(&dialog).copied().filter(|_| owned) {
+            self.receive(key, now);
             self.lines.get_mut(&key).expect("a call").call.handle_sip(now, event);
             self.settle(key);
         }
@@ -376,25 +380,25 @@ impl Bridge {
 
     fn receive(&mut self, key: usize, at: Instant) {
         let Some(line) = self.lines.get_mut(&key) else { return };
-        let everything = line.call.reads_everything(at);
-        let (limit, mut own) = (line.reader.limit(everything), 0);
-        for _ in 0..DATAGRAMS_AT_ONCE {
+        let Some(reading) = line.call.begin_reading(at) else { return };
+        let (limit, mut own) = (line.reader.limit(reading), 0);
+        for _ in 0..DATAGRAMS_AT_ONCE * reading.packets as usize {
             if own == limit {
                 break;
             }
-            let Some((from, packet)) = line.rtp.pop_front() else { break };
-            own += usize::from(line.call.handle_packet(at, from, &packet));
+            let Some((arrived, from, packet)) = line.rtp.pop_front() else { break };
+            own += usize::from(line.call.handle_packet(arrived, from, &packet, &mut self.scratch));
         }
-        line.reader.odd = own != 1;
-        if line.call.receive_due(at) {
+        line.reader.odd = own != reading.packets as usize;
+        if reading.due {
             line.call.take_audio(at, &mut self.scratch);
         }
         self.settle(key);
     }
 }
 
-/// How many datagrams of the caller the server's socket reader takes: one, as mostly one comes, and all of them where the
-/// last look found something else, and every few times.
+/// How many datagrams of the caller the server's socket reader takes: those expected, as mostly they come, and all of them
+/// where the last look found something else, and every few times.
 #[derive(Default)]
 struct Reader {
     since_look: u8,
@@ -404,10 +408,10 @@ struct Reader {
 impl Reader {
     const LOOK_EVERY: u8 = 8;
 
-    fn limit(&mut self, look: bool) -> usize {
+    fn limit(&mut self, reading: Reading) -> usize {
         self.since_look += 1;
-        let look = look || self.odd || self.since_look >= Self::LOOK_EVERY;
-        let limit = if look { DATAGRAMS_AT_ONCE } else { 1 };
+        let look = reading.everything || self.odd || self.since_look >= Self::LOOK_EVERY;
+        let limit = if look { usize::MAX } else { reading.packets as usize };
         if look {
             self.since_look = 0;
         }
