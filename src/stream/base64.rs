@@ -1,10 +1,16 @@
 //! Base64 both ways (RFC 4648 section 4). The home of `base64-simd`.
 
-use base64_simd::{STANDARD, forgiving_decode_inplace};
+use base64_simd::{Out, STANDARD, forgiving_decode_inplace};
 
 /// Appends `bytes` to `text`, standard alphabet, padded.
 pub(super) fn encode(bytes: &[u8], text: &mut String) {
     STANDARD.encode_append(bytes, text);
+}
+
+/// Reads padded base64 that fits into `bytes`; `None` for anything else, which [`decode`] may still read.
+pub(super) fn decode_exact<'a>(text: &str, bytes: &'a mut [u8]) -> Option<&'a [u8]> {
+    let fits = text.len().div_ceil(4) * 3 <= bytes.len();
+    fits.then(|| STANDARD.decode(text.as_bytes(), Out::from_slice(bytes)).ok()).flatten().map(|decoded| &*decoded)
 }
 
 /// Reads standard base64 to `bytes`, which is emptied first; padding may be missing or short, ASCII white space may stand
@@ -39,6 +45,16 @@ mod tests {
         let mut text = String::from("x");
         encode(&[0, 1, 2, 3], &mut text);
         assert_eq!(text, "xAAECAw==");
+    }
+
+    #[test]
+    fn what_fits_is_read_in_place_and_what_does_not_or_is_odd_is_left_to_the_other() {
+        let mut room = [0; 6];
+        assert_eq!(decode_exact("AAECAw==", &mut room), Some(&[0, 1, 2, 3][..]));
+        assert_eq!(decode_exact("", &mut room), Some(&[][..]));
+        for text in ["AAECAw", "AAECAwQFBgcI", "AAE!", "AA\nEC"] {
+            assert_eq!(decode_exact(text, &mut room), None, "{text:?}");
+        }
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
 /// What a bot's message asks for.
@@ -98,8 +99,38 @@ oddities! {
     Unidirectional "unidirectional";
 }
 
+/// Audio exactly as documented: the message that comes all the time. What differs from it in any way is read leniently.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Documented<'a> {
+    event: &'a str,
+    #[serde(rename = "stream_sid")]
+    _stream_sid: &'a str,
+    #[serde(rename = "sequence_number", default)]
+    _sequence_number: IgnoredAny,
+    #[serde(borrow)]
+    media: Audio<'a>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Audio<'a> {
+    payload: &'a str,
+    #[serde(rename = "chunk", default)]
+    _chunk: IgnoredAny,
+    #[serde(rename = "timestamp", default)]
+    _timestamp: IgnoredAny,
+}
+
 /// Reads one message; `note` hears of every oddity in it.
 pub(super) fn read<'a>(text: &'a str, note: &mut impl FnMut(Oddity)) -> Incoming<'a> {
+    match serde_json::from_str(text) {
+        Ok(Documented { event: "media", media, .. }) => Incoming::Media(Cow::Borrowed(media.payload)),
+        _ => read_leniently(text, note),
+    }
+}
+
+fn read_leniently<'a>(text: &'a str, note: &mut impl FnMut(Oddity)) -> Incoming<'a> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut reader = serde_json::Deserializer::from_str(text);
     let Ok(Lenient::Object(fields)) = Lenient::deserialize(&mut reader) else {
@@ -311,4 +342,36 @@ pub(super) fn json_text(bytes: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(bytes).ok()?;
     let starts_as_object = text.trim_ascii_start().starts_with('{');
     (starts_as_object && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documented_message_is_read_the_short_way_exactly_as_the_lenient_way() {
+        let media =
+            |inner: &str, outer: &str| format!(r#"{{"event":"media","stream_sid":"s",{outer}"media":{{{inner}}}}}"#);
+        let payload = r#""payload":"AAEC""#;
+        for text in [
+            media(payload, ""),
+            media(payload, r#""sequence_number":"3","#),
+            media(payload, r#""sequence_number":3,"#),
+            media(r#""chunk":1,"timestamp":"20","payload":"AAEC""#, ""),
+            media(r#""Payload":"AAEC""#, ""),
+            media(r#""payload":"AA\/C""#, ""),
+            media(payload, r#""sequenceNumber":3,"#),
+            media(payload, r#""stream_sid":7,"#),
+            media(r#""payload":null"#, ""),
+            media("", ""),
+            media(payload, "") + "x",
+            r#"{"event":"Media","stream_sid":"s","media":{"payload":"AAEC"}}"#.into(),
+            r#"{"event":"mark","stream_sid":"s","media":{"payload":"AAEC"}}"#.into(),
+        ] {
+            let (mut short, mut lenient) = (Vec::new(), Vec::new());
+            let read_short = read(&text, &mut |what| short.push(what));
+            let read_long = read_leniently(&text, &mut |what| lenient.push(what));
+            assert_eq!((read_short, short), (read_long, lenient), "{text}");
+        }
+    }
 }

@@ -10,12 +10,13 @@ use crate::stream::base64;
 use crate::stream::chunk::Chunker;
 use crate::stream::dialect::{Outgoing, write};
 use crate::stream::ending::{SocketEnd, Status, StreamEnd};
+use crate::stream::event::{StopReason, StreamEvent};
 use crate::stream::incoming::{Incoming, Oddity, json_text, read};
 use crate::stream::playout::{Playout, Pulled};
 use crate::stream::queue::take_front;
 use crate::stream::report::StreamReport;
 use crate::stream::settings::StreamSettings;
-use crate::stream::wrong_rate::{Detective, WrongRate};
+use crate::stream::wrong_rate::Detective;
 
 /// Longest time that queued audio plays after the bot's close (RTP-079).
 const LONGEST_DRAIN_MS: u32 = 30_000;
@@ -24,42 +25,10 @@ const RECOMMENDED_MIN_MS: u32 = 100;
 /// And at most this long, in bytes of PCM.
 const RECOMMENDED_MAX: usize = 100_000;
 const RECOMMENDED_MULTIPLE: usize = 320;
+/// Messages up to this many bytes need no buffer that stays. 100 ms at 24 kHz are 4800.
+const ROOM: usize = 4800;
 /// The largest buffer for a message that is kept for the next one, in bytes.
 const KEPT_BYTES: usize = 8192;
-
-/// Why we end the stream: `stop.reason`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StopReason {
-    /// The call is over.
-    CallEnded,
-    /// The call goes on without the stream.
-    Stopped,
-}
-
-/// What a stream tells the call.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum StreamEvent {
-    /// `connected` and `start` are queued.
-    Started,
-    /// The bot says that it is about to close.
-    BotStopNote,
-    /// Something was wrong with a message and was put up with.
-    Tolerated {
-        /// The label of `stream_tolerated_total`.
-        what: &'static str,
-        /// The first of its kind in this stream: worth a warning.
-        first: bool,
-    },
-    /// The bot's speech has another sample rate than the stream. Told once.
-    WrongRate(WrongRate),
-    /// The bot closed in order; this much of its audio is played before `Ended`.
-    Draining {
-        /// Milliseconds.
-        ms: u64,
-    },
-    /// The last event.
-    Ended(StreamEnd),
-}
 
 /// ```text
 /// Connecting --opened--> Started --bot closed, audio left--> Draining --played--> Stopped
@@ -398,6 +367,10 @@ impl StreamSession {
     fn obey(&mut self, now: Instant, message: Incoming<'_>) {
         match message {
             Incoming::Media(payload) if self.may_speak() => {
+                let mut room = [0; ROOM];
+                if let Some(pcm) = base64::decode_exact(&payload, &mut room) {
+                    return self.speak(now, pcm);
+                }
                 let mut pcm = std::mem::take(&mut self.decoded);
                 if base64::decode(&payload, &mut pcm) {
                     self.speak(now, &pcm);

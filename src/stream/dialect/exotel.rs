@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::stream::base64;
 use crate::stream::chunk::Chunk;
 use crate::stream::dialect::{NumberStyle, Outgoing};
-use crate::stream::session::StopReason;
+use crate::stream::event::StopReason;
 use crate::stream::settings::StreamSettings;
 
 /// Writes `message` with the number `sequence`, where it takes one.

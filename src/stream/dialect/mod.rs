@@ -7,7 +7,7 @@ pub(super) use exotel::write;
 use serde_json::Value;
 
 use crate::stream::chunk::Chunk;
-use crate::stream::session::StopReason;
+use crate::stream::event::StopReason;
 
 /// How the JSON looks.
 #[derive(Debug, Clone, PartialEq, Eq)]
