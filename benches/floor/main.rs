@@ -6,7 +6,8 @@
 //! (`yardstick.rs`). All get the same callers (`callers.rs`: G.711, 20 ms) and the same echo bots (the library's own).
 //! Measured over a window of steady calls: CPU time of the process, its resident memory per call, its voluntary context
 //! switches, how far the interval between two RTP packets of a call is from 20 ms, by the kernel's arrival time stamps
-//! (`arrival.rs`), how long INVITE to 200 took, and how long a pulse takes to the bot and back (`sound.rs`).
+//! (`arrival.rs`), how long INVITE to 200 took, and how long a pulse takes to the bot and back (`sound.rs`). What is compared
+//! is measured three times, one right after the other, and the middle ratio counts.
 //!
 //! `variants.rs` is the list of what there is to run: `VARIANTS="16k wss"` chooses, `VARIANTS=all` runs everything, and
 //! without it the first is run. `CALLS` (500) and `SECONDS` (20) change the size. The last line is `ratio N.NN`; the
@@ -71,7 +72,7 @@ fn measure() -> Result<bool, Failure> {
         println!("only one core: callers and bots share it with the system under test");
     }
     process::raise_descriptor_limit()?;
-    println!("{calls} calls, G.711, 20 ms, 100 ms chunks, window {seconds} s, one run");
+    println!("{calls} calls, G.711, 20 ms, 100 ms chunks, window {seconds} s in thirds, one run");
     Figures::print_head();
     for (name, variant) in chosen {
         if let Err(failure) = variant(&mut session) {

@@ -10,6 +10,10 @@ use crate::system::{Cores, Load, Running, Setting, System};
 /// Above this p99 of the raw loop, in ms, the machine is too noisy to judge pacing.
 pub const NOISY: f64 = 1.5;
 
+/// A machine's speed changes from one half-minute to the next, so two systems are compared this often, one right after the
+/// other, and the comparison in the middle counts.
+const ROUNDS: u32 = 3;
+
 /// Every variant: its name, what it is, and what it does.
 pub const VARIANTS: &[(&str, &str, Variant)] = &[
     ("floor", "500 calls beside the raw system calls", floor),
@@ -38,31 +42,40 @@ pub struct Session {
     /// The system on two cores.
     two: Cores,
     pub verdict: Verdict,
-    measured: Vec<(Load, Figures)>,
 }
 
 impl Session {
     /// A run on these cores, asked for before any thread was pinned.
     pub fn new(calls: u32, window: Duration, cores: &[usize]) -> Self {
         let (apart, two) = (Cores::apart(cores), Cores::two(cores));
-        Self { calls, window, apart, two, verdict: Verdict::default(), measured: Vec::new() }
+        Self { calls, window, apart, two, verdict: Verdict::default() }
     }
 
-    /// The figures of this load, measured once in a run of the bench.
-    fn of(&mut self, system: System, calls: u32) -> Result<Figures, Failure> {
-        let load = Load { system, calls };
-        if let Some((_, figures)) = self.measured.iter().find(|(measured, _)| *measured == load) {
-            return Ok(figures.clone());
+    /// The figures of two loads that were measured one right after the other, and the cost of the second to that of the
+    /// first: of [`ROUNDS`] rounds the one with the middle ratio.
+    fn compared(&mut self, first: Load, second: Load) -> Result<(Figures, Figures, f64), Failure> {
+        let (cores, window) = (self.apart.clone(), self.window / ROUNDS);
+        let mut rounds = Vec::new();
+        for _ in 0..ROUNDS {
+            let (first, second) = (self.run_for(window, first, &cores)?, self.run_for(window, second, &cores)?);
+            let ratio = second.cpu_us_per_call_second / first.cpu_us_per_call_second;
+            rounds.push((first, second, ratio));
         }
-        let figures = self.run(load, &self.apart.clone())?;
-        self.measured.push((load, figures.clone()));
-        Ok(figures)
+        rounds.sort_by(|one, other| one.2.total_cmp(&other.2));
+        let told: Vec<String> = rounds.iter().map(|(_, _, ratio)| format!("{ratio:.2}")).collect();
+        let (first, second, ratio) = rounds.swap_remove(rounds.len() / 2);
+        self.verdict.remark(format!("{} to {}, {} calls: {}", second.name, first.name, second.calls, told.join(", ")));
+        Ok((first, second, ratio))
     }
 
     /// Measures this load and prints its line.
     fn run(&mut self, load: Load, cores: &Cores) -> Result<Figures, Failure> {
+        self.run_for(self.window, load, cores)
+    }
+
+    fn run_for(&mut self, window: Duration, load: Load, cores: &Cores) -> Result<Figures, Failure> {
         let mut running = Running::start(load, cores)?;
-        let figures = running.measure(self.window)?;
+        let figures = running.measure(window)?;
         running.end()?;
         figures.print();
         self.judge_whole(load, &figures);
@@ -84,24 +97,19 @@ impl Session {
         self.verdict.holds(faults == 0, format!("{name}, {calls} calls: the bots saw {faults} faults"));
     }
 
-    fn bridge(&mut self, setting: Setting, calls: u32) -> Result<Figures, Failure> {
-        self.of(System::Bridge(setting), calls)
-    }
-
     /// The bridge set otherwise beside the bridge as usual.
     fn beside_usual(&mut self, what: &str, setting: Setting, most: f64) -> Result<(), Failure> {
-        let usual = self.bridge(Setting::default(), self.calls)?;
-        let other = self.bridge(setting, self.calls)?;
-        let ratio = other.cpu_us_per_call_second / usual.cpu_us_per_call_second;
+        let load = |setting| Load { system: System::Bridge(setting), calls: self.calls };
+        let (usual, other) = (load(Setting::default()), load(setting));
+        let (.., ratio) = self.compared(usual, other)?;
         self.verdict.at_most(format!("CPU per call, {what}"), ratio, most);
         self.verdict.ratio(ratio);
         Ok(())
     }
 
     fn floor(&mut self, calls: u32) -> Result<(), Failure> {
-        let raw = self.of(System::Raw, calls)?;
-        let bridge = self.bridge(Setting::default(), calls)?;
-        let ratio = bridge.cpu_us_per_call_second / raw.cpu_us_per_call_second;
+        let load = |system| Load { system, calls };
+        let (raw, bridge, ratio) = self.compared(load(System::Raw), load(System::Bridge(Setting::default())))?;
         let verdict = &mut self.verdict;
         verdict.at_most(format!("CPU per call, to raw system calls, {calls} calls"), ratio, 1.3);
         verdict.ratio(ratio);
@@ -143,8 +151,8 @@ fn floor_1000(session: &mut Session) -> Result<(), Failure> {
 
 fn flat(session: &mut Session) -> Result<(), Failure> {
     let (few, many) = ((session.calls / 5).max(1), session.calls * 2);
-    let few_cost = session.bridge(Setting::default(), few)?.cpu_us_per_call_second;
-    let ratio = session.bridge(Setting::default(), many)?.cpu_us_per_call_second / few_cost;
+    let load = |calls| Load { system: System::Bridge(Setting::default()), calls };
+    let (.., ratio) = session.compared(load(few), load(many))?;
     let what = format!("CPU per call at {many} calls to that at {few}");
     session.verdict.within(what, ratio, 0.85..=1.15);
     session.verdict.ratio(ratio);
@@ -165,9 +173,8 @@ fn short_chunks(session: &mut Session) -> Result<(), Failure> {
 
 fn yardstick(session: &mut Session) -> Result<(), Failure> {
     let calls = session.calls;
-    let plain = session.of(System::Yardstick, calls)?;
-    let bridge = session.bridge(Setting::default(), calls)?;
-    let ratio = bridge.cpu_us_per_call_second / plain.cpu_us_per_call_second;
+    let load = |system| Load { system, calls };
+    let (plain, _, ratio) = session.compared(load(System::Yardstick), load(System::Bridge(Setting::default())))?;
     session.verdict.at_most(format!("CPU per call, to a plain tokio bridge, {calls} calls"), ratio, 0.6);
     session.verdict.ratio(ratio);
     if !(49.0..=51.0).contains(&plain.rtp_per_call_second) {

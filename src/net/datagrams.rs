@@ -75,12 +75,12 @@ impl Datagrams {
     pub fn read(&mut self, socket: &UdpSocket, most: usize) -> io::Result<usize> {
         let most = most.min(AT_ONCE);
         let mut parts = [libc::iovec { iov_base: ptr::null_mut(), iov_len: LENGTH }; AT_ONCE];
-        for index in 0..most {
-            parts[index].iov_base = self.octets[index].as_mut_ptr().cast();
+        for (index, part) in parts.iter_mut().enumerate().take(most) {
+            part.iov_base = self.octets[index].as_mut_ptr().cast();
             let header = &mut self.headers[index].msg_hdr;
             header.msg_name = (&raw mut self.from[index]).cast();
             header.msg_namelen = mem::size_of::<libc::sockaddr_in6>() as libc::socklen_t;
-            header.msg_iov = &raw mut parts[index];
+            header.msg_iov = part;
             header.msg_iovlen = 1;
             header.msg_control = (&raw mut self.control[index]).cast();
             header.msg_controllen = mem::size_of::<Control>() as _;
@@ -102,7 +102,7 @@ impl Datagrams {
     /// A datagram of those last read; `None` where its source is no IP address.
     pub fn datagram(&self, index: usize) -> Option<Datagram<'_>> {
         let (header, control) = (&self.headers[index], &self.control[index]);
-        let stamped = header.msg_hdr.msg_controllen as usize >= mem::size_of::<libc::cmsghdr>()
+        let stamped = header.msg_hdr.msg_controllen >= mem::size_of::<libc::cmsghdr>()
             && control.header.cmsg_level == libc::SOL_SOCKET
             && control.header.cmsg_type == libc::SO_TIMESTAMPNS;
         let part = |seconds: libc::time_t| u64::try_from(seconds).unwrap_or(0);
