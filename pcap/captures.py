@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from random import Random
 
+import g722
 import sound
+from ogg import packets as ogg_packets
 from sender import Sender
 
 CAPTURES = []
@@ -63,6 +65,38 @@ def register_plain(payload_type, codec, ptime):
 
 for _payload_type, _codec, _ptime in ((0, "mu", 20), (8, "ma", 20), (0, "mu", 10), (8, "ma", 30), (0, "mu", 40), (0, "mu", 60)):
     register_plain(_payload_type, _codec, _ptime)
+
+
+@lru_cache(maxsize=None)
+def g722_codes():
+    """The speech in G.722: eight octets a millisecond, like G.711."""
+    return g722.encode(sound.at_16_khz(sound.speech()))
+
+
+@capture(
+    "speech_g722_20ms",
+    "6 s speech, G.722 (payload type 9, clock 8000 at 16 kHz), 20 ms packets",
+    "all of it at 16 kHz, bit-exact after G.722 decoding; nothing concealed",
+    "RTP-001 RTP-035",
+)
+def wideband(name):
+    sender = Sender(name, g722_codes(), 9)
+    sender.talk(sound.SPEECH_MS)
+    return Capture(sender.packets, sender.ms, 9, more={"clean": True, "encoding": "G722"})
+
+
+@capture(
+    "speech_opus_20ms",
+    "6 s speech, Opus (payload type 111, clock 48000), 20 ms packets with in-band FEC; the packets of `speech.opus`",
+    "all of it; nothing concealed",
+    "RTP-001",
+)
+def opus(name):
+    sender = Sender(name, b"")
+    for payload in ogg_packets("speech.opus")[: sound.SPEECH_MS // 20]:
+        sender.send("audio", 111, payload, sender.origin + sender.ms * 48)
+        sender.ms += 20
+    return Capture(sender.packets, sender.ms, 111, more={"clean": True, "clock": 48000, "encoding": "opus"})
 
 
 @capture(

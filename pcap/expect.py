@@ -16,6 +16,7 @@ LEGEND = """\
 # payload_type, ptime_ms, clock                     of the audio
 # filled_ms          time line not covered by audio that arrived: gaps, losses, digits (to be filled or concealed)
 # superseded_packets audio of a displaced SSRC, to be dropped
+# encoding           the codec, where the payload type alone does not say PCMU or PCMA
 # inband             true: the digits are tones in the audio, to be looked for (lengths within 10 ms)
 # clean              true: tshark must find exactly ptime_ms between any two packets
 """

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes the RTP captures of this directory. Python standard library only; the same bytes everywhere.
 
-    python3 pcap/gen.py             write every capture, speech.ulaw, speech.alaw, expect.toml, calls.toml, SHA256SUMS, README tables
+    python3 pcap/gen.py             write every capture, speech.ulaw, speech.alaw, speech.g722, expect.toml, calls.toml, SHA256SUMS, README tables
     python3 pcap/gen.py --check     write nothing; exit 1 if anything would differ from SHA256SUMS or from the files here
     python3 pcap/gen.py --payload s.ulaw --pt 0 --ptime 20 --out s.pcap     wrap your own raw G.711
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import sound
 from calls import CALLS, LEGEND as CALLS_LEGEND
-from captures import CAPTURES, speech_codes
+from captures import CAPTURES, g722_codes, speech_codes
 from expect import LEGEND, facts, readme_table, toml
 from sender import Sender
 from wire import pcap
@@ -25,7 +25,7 @@ TABLE_END = "<!-- end -->"
 
 def all_files():
     """Name and bytes of every file that is made here."""
-    files = {"speech.ulaw": speech_codes(0), "speech.alaw": speech_codes(8)}
+    files = {"speech.ulaw": speech_codes(0), "speech.alaw": speech_codes(8), "speech.g722": g722_codes()}
     tables = {}
     for name, content, must, requirements, make in CAPTURES:
         made = make()

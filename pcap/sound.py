@@ -121,6 +121,20 @@ def speech(pitch=118.0, seed=1):
     return [round(12000 * value / loudest + 8 * noise.next()) for value in wave]
 
 
+def at_16_khz(samples):
+    """The same at twice the rate: between two samples their cubic mean. Images below 4 kHz stay, a little of the sound above."""
+    around = [0] + list(samples) + [0, 0]
+    out = []
+    for n in range(1, len(samples) + 1):
+        before, here, after, later = around[n - 1 : n + 3]
+        out += [here, limit((9 * (here + after) - before - later + 8) >> 4)]
+    return out
+
+
+def limit(value):
+    return max(-32768, min(32767, value))
+
+
 def ulaw(sample):
     """16-bit sample to G.711 mu-law, formula of ITU-T G.191."""
     magnitude = min((~sample >> 2 if sample < 0 else sample >> 2) + 33, 0x1FFF)

@@ -6,9 +6,11 @@
 tshark reads the capture. Which side is which comes from the SIP in it: the first INVITE is the PBX's, its 2xx the bridge's.
 A check is a word with settings, in one argument ("rtp_back pps=50 pt=0"):
 
-    rtp_back      RTP to the PBX: pps=50 (±1, over at least 1 s), one SSRC, nothing lost, timestamps in step, pt=0, bytes=160
+    rtp_back      RTP to the PBX: pps=50 (±1, over at least 1 s), one SSRC, nothing lost, timestamps in step (clock=8000), pt=0,
+                  bytes=160
     rtp_after     the same after the answer to CSeq cseq=N
     echo_delay    what the PBX said comes back within max=500 ms, unchanged
+    echo_heard    sound comes back, changed by a codec that has a memory: at least least=60 packets that are all different
     copies_200    copies of the 200 to the INVITE, intervals=0.5,1,2 seconds apart (±15 %)
     hold          no RTP from the bridge between the answers to CSeq reinvite=2 and resume=3 (method=INVITE or UPDATE),
                   then RTP again within 200 ms, sequence without gap, timestamp advanced, marker set
@@ -101,7 +103,7 @@ class Capture:
         return found
 
 
-def in_step(packets, pps=50.0, pt=None, size=None):
+def in_step(packets, pps=50.0, pt=None, size=None, clock=8000):
     """What is wrong with a run of RTP packets."""
     if len(packets) < pps * 0.8:
         yield f"only {len(packets)} RTP packets from the bridge"
@@ -116,7 +118,7 @@ def in_step(packets, pps=50.0, pt=None, size=None):
     gaps = [(a.sequence, b.sequence) for a, b in zip(packets, packets[1:]) if (b.sequence - a.sequence) & 0xFFFF != 1]
     if gaps:
         yield f"sequence not continuous: {gaps[:3]}"
-    step = round(8000 / pps)
+    step = round(clock / pps)
     jumps = [b.timestamp - a.timestamp for a, b in zip(audio, audio[1:]) if (b.timestamp - a.timestamp) & 0xFFFFFFFF != step]
     if jumps:
         yield f"timestamps not in steps of {step}: {jumps[:3]}"
@@ -129,8 +131,8 @@ def in_step(packets, pps=50.0, pt=None, size=None):
         yield f"{worst * 1000:.0f} ms between two packets"
 
 
-def rtp_back(call, pps="50", pt=None, bytes=None):
-    yield from in_step(call.back, float(pps), pt and int(pt), bytes and int(bytes))
+def rtp_back(call, pps="50", pt=None, bytes=None, clock="8000"):
+    yield from in_step(call.back, float(pps), pt and int(pt), bytes and int(bytes), int(clock))
 
 
 def rtp_after(call, cseq, pps="50"):
@@ -152,6 +154,14 @@ def echo_delay(call, max="500"):
         yield f"only {len(delays)} of {len(call.sent)} packets came back unchanged"
     elif sorted(delays)[len(delays) // 2] * 1000 > float(max):
         yield f"the echo takes {sorted(delays)[len(delays) // 2] * 1000:.0f} ms"
+
+
+def echo_heard(call, least="60"):
+    said, different = {p.payload for p in call.sent}, len({p.payload for p in call.back})
+    if len(said) < int(least):
+        yield f"the PBX said only {len(said)} different packets"
+    elif different < int(least):
+        yield f"only {different} different packets came back: silence"
 
 
 def copies_200(call, intervals):
@@ -228,7 +238,7 @@ def silent_to(call, ip):
         yield f"{len(answered)} packets to {ip}"
 
 
-CHECKS = {check.__name__: check for check in (rtp_back, rtp_after, echo_delay, copies_200, hold, port_change, pt_change, rtcp, latch, silent_to)}
+CHECKS = {check.__name__: check for check in (rtp_back, rtp_after, echo_delay, echo_heard, copies_200, hold, port_change, pt_change, rtcp, latch, silent_to)}
 
 
 def judge(capture, checks):

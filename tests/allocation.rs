@@ -1,8 +1,9 @@
 //! The packet path of a call allocates nothing once it is warm (RTP-036): a counting allocator looks on, in virtual time.
 //!
 //! What allocates by design and is counted here: a media message to the bot is a `String`, one allocation a chunk; a
-//! message of the bot is read into its parts and its audio kept until it is played, at most six. Left out are RTCP,
-//! digits and whatever else the call's timers bring, and the WebSocket itself.
+//! message of the bot is read into its parts and its audio kept until it is played, at most six. With SRTP the crate that
+//! encrypts makes a context and a buffer for each packet: five allocations, each way, whatever its size. Left out are RTCP, digits and
+//! whatever else the call's timers bring, and the WebSocket itself.
 #![allow(unsafe_code, clippy::disallowed_methods)] // an allocator; a starting point for virtual time
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -12,9 +13,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use trunkstream::base::random::Random;
+use trunkstream::base::srtp::{MASTER_KEY_LEN, MasterKey, SrtpKeys, SrtpSuite};
 use trunkstream::call::directory::Directory;
 use trunkstream::call::{Call, CallSettings, Output, Scratch, Setup, StreamInput, admission};
 use trunkstream::config::Config;
+use trunkstream::media::Srtp;
+use trunkstream::media::codec::{CODECS, Codec};
 use trunkstream::media::rtp::packet::Packet;
 use trunkstream::sip::{Endpoint, EndpointConfig, Event, ListenerId, Trunks};
 
@@ -62,14 +66,27 @@ const TICKS: u32 = 1000;
 const FROM_BOT: u64 = 6;
 /// And for the label under which a message below 100 ms is counted (RTP-070).
 const ODD_SIZE: u64 = 2;
+/// Allocations of `webrtc-srtp` for a packet, in or out.
+const SRTP: u64 = 5;
+
+/// Frames of the caller's sound, said again and again.
+const FRAMES: usize = 50;
 
 /// What the call is made with.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 struct Plan {
-    payload_type: u8,
-    encoding: &'static str,
+    codec: &'static dyn Codec,
+    srtp: bool,
     stream_hz: u32,
     chunk_ms: u32,
+}
+
+impl std::fmt::Debug for Plan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { codec, srtp, stream_hz, chunk_ms } = self;
+        let (format, rate) = (codec.format(), codec.sample_rate().hz());
+        write!(f, "{} at {rate} Hz, SRTP {srtp}, stream of {stream_hz} Hz, {chunk_ms} ms", format.encoding_name)
+    }
 }
 
 /// What each part of the path has allocated.
@@ -96,17 +113,40 @@ struct Line {
     now: Instant,
     scratch: Scratch,
     datagram: Vec<u8>,
-    payload: [u8; 160],
+    /// What the caller says, encoded.
+    payloads: Vec<Vec<u8>>,
+    /// What the caller encrypts with.
+    srtp: Option<Srtp>,
     sequence: u16,
     /// What the bot heard and will say.
     echoes: Vec<String>,
 }
 
+/// A sound that is never the same for long, in packets of 20 ms.
+fn payloads(codec: &dyn Codec) -> Vec<Vec<u8>> {
+    let (mut encoder, samples) = (codec.encoder(), codec.sample_rate().samples(20));
+    let frame = |n: usize| {
+        let pcm: Vec<i16> = (0..samples).map(|k| ((n * samples + k) * (37 + n) % 9000) as i16).collect();
+        let mut payload = Vec::new();
+        encoder.encode(&pcm, &mut payload);
+        payload
+    };
+    (0..FRAMES).map(frame).collect()
+}
+
+/// The caller's: the key of `A`s in its offer. It listens to nothing.
+fn keys() -> SrtpKeys {
+    let key = || MasterKey::new([0; MASTER_KEY_LEN]);
+    SrtpKeys { suite: SrtpSuite::HmacSha1_80, send: key(), receive: key() }
+}
+
 fn config(plan: Plan) -> Config {
-    let Plan { stream_hz, chunk_ms, .. } = plan;
+    let Plan { codec, srtp, stream_hz, chunk_ms } = plan;
+    let (codec, srtp) = (codec.format().encoding_name, if srtp { "required" } else { "off" });
     let text = format!(
         "[sip]\nlisten = [\"udp:192.0.2.10:5060\"]\n[media]\nlisten_address = \"192.0.2.10\"\n\
          [[account]]\nsid = \"acc1\"\n[[trunk]]\nname = \"lab\"\naccount = \"acc1\"\nallow = [\"198.51.100.0/24\"]\n\
+         codecs = [\"{codec}\"]\nsrtp = \"{srtp}\"\nallow_sdes_cleartext = true\n\
          [[number]]\nnumber = \"1000\"\naccount = \"acc1\"\nflow = \"bot\"\n[[flow]]\nid = \"bot\"\nstart = \"talk\"\n\
          [flow.step.talk]\napplet = \"voicebot\"\nurl = \"ws://bot.test/media?sample-rate={stream_hz}\"\n\
          media_chunk_ms = {chunk_ms}\n"
@@ -115,10 +155,17 @@ fn config(plan: Plan) -> Config {
 }
 
 fn invite(plan: Plan) -> String {
-    let Plan { payload_type, encoding, .. } = plan;
+    let format = plan.codec.format();
+    let (payload_type, encoding, clock) = (format.payload_type, format.encoding_name, format.clock_rate);
+    let channels = if format.channels == 2 { "/2" } else { "" };
+    let (profile, crypto) = match plan.srtp {
+        true => ("RTP/SAVP", format!("a=crypto:1 {} inline:{}\r\n", SrtpSuite::HmacSha1_80.name(), "A".repeat(40))),
+        false => ("RTP/AVP", String::new()),
+    };
     let body = format!(
         "v=0\r\no=- 1 1 IN IP4 198.51.100.2\r\ns=-\r\nc=IN IP4 198.51.100.2\r\nt=0 0\r\n\
-         m=audio 4000 RTP/AVP {payload_type}\r\na=rtpmap:{payload_type} {encoding}/8000\r\na=ptime:20\r\n"
+         m=audio 4000 {profile} {payload_type}\r\n{crypto}\
+         a=rtpmap:{payload_type} {encoding}/{clock}{channels}\r\na=ptime:20\r\n"
     );
     format!(
         "INVITE sip:1000@192.0.2.10 SIP/2.0\r\nVia: SIP/2.0/UDP 198.51.100.2;branch=z9hG4bK1\r\nMax-Forwards: 70\r\n\
@@ -168,15 +215,14 @@ fn admitted(now: Instant, plan: Plan) -> Call {
 impl Line {
     fn new(plan: Plan) -> Self {
         let now = Instant::now();
-        let mut payload = [0; 160];
-        payload.iter_mut().zip(0_u32..).for_each(|(octet, n)| *octet = 0x80 | (n * 37 % 64) as u8);
         let mut line = Self {
             call: admitted(now, plan),
             plan,
             now,
             scratch: Scratch::default(),
-            datagram: Vec::with_capacity(256),
-            payload,
+            datagram: Vec::with_capacity(2048),
+            payloads: payloads(plan.codec),
+            srtp: plan.srtp.then(|| Srtp::new(&keys())),
             sequence: 0,
             echoes: Vec::new(),
         };
@@ -200,11 +246,14 @@ impl Line {
 
     /// 20 ms: a packet each way, the bot's echo, the timers.
     fn frame(&mut self, count: &mut Count) {
-        let Self { sequence, payload, plan, .. } = *self;
-        let timestamp = u32::from(sequence).wrapping_mul(160);
-        let packet =
-            Packet { marker: false, payload_type: plan.payload_type, sequence, timestamp, ssrc: 7, payload: &payload };
-        packet.write(&mut self.datagram);
+        let Self { sequence, plan, .. } = *self;
+        let format = plan.codec.format();
+        let (payload_type, timestamp) = (format.payload_type, u32::from(sequence).wrapping_mul(format.clock_rate / 50));
+        let payload = &self.payloads[usize::from(sequence) % FRAMES];
+        Packet { marker: false, payload_type, sequence, timestamp, ssrc: 7, payload }.write(&mut self.datagram);
+        if let Some(srtp) = &mut self.srtp {
+            srtp.protect_rtp(&mut self.datagram);
+        }
         self.sequence = sequence.wrapping_add(1);
         let from: SocketAddr = CALLER.parse().expect("an address");
         let end = self.now + FRAME;
@@ -256,7 +305,8 @@ fn assert_path_is_free_of_allocations(plan: Plan) {
     let messages = u64::from(TICKS * 20 / plan.chunk_ms);
     assert_eq!(count.messages, messages, "{plan:?}: the bot hears everything");
     assert!(count.audible >= u64::from(TICKS) * 9 / 10, "{plan:?}: the caller hears the bot: {count:?}");
-    assert_eq!((count.received, count.spoken), (0, 0), "{plan:?}: the packet path allocates: {count:?}");
+    let srtp = if plan.srtp { SRTP * u64::from(TICKS) } else { 0 };
+    assert_eq!((count.received, count.spoken), (srtp, srtp), "{plan:?}: the packet path allocates: {count:?}");
     assert!(count.heard <= messages, "{plan:?}: more than one allocation a chunk: {count:?}");
     let each = if plan.chunk_ms < 100 { FROM_BOT + ODD_SIZE } else { FROM_BOT };
     assert!(
@@ -265,18 +315,21 @@ fn assert_path_is_free_of_allocations(plan: Plan) {
     );
 }
 
-const PCMU: Plan = Plan { payload_type: 0, encoding: "PCMU", stream_hz: 8000, chunk_ms: 100 };
+const PCMU: Plan = Plan { codec: &trunkstream::media::codec::Pcmu, srtp: false, stream_hz: 8000, chunk_ms: 100 };
 
 #[test]
-fn rtp_036_a_warm_call_allocates_nothing_but_the_text_of_a_chunk() {
-    assert_path_is_free_of_allocations(PCMU);
-    assert_path_is_free_of_allocations(Plan { payload_type: 8, encoding: "PCMA", ..PCMU });
+fn rtp_036_a_warm_call_allocates_nothing_but_the_text_of_a_chunk_whatever_the_codec_and_the_stream() {
+    for codec in CODECS {
+        for stream_hz in [8000, 16_000, 24_000] {
+            assert_path_is_free_of_allocations(Plan { codec: *codec, stream_hz, ..PCMU });
+        }
+    }
 }
 
 #[test]
-fn rtp_036_resampling_for_the_bot_allocates_nothing() {
-    assert_path_is_free_of_allocations(Plan { stream_hz: 16_000, ..PCMU });
-    assert_path_is_free_of_allocations(Plan { stream_hz: 24_000, ..PCMU });
+fn rtp_036_srtp_allocates_five_times_a_packet_and_no_more() {
+    assert_path_is_free_of_allocations(Plan { srtp: true, ..PCMU });
+    assert_path_is_free_of_allocations(Plan { srtp: true, codec: &trunkstream::media::codec::G722, ..PCMU });
 }
 
 #[test]

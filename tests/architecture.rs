@@ -39,7 +39,6 @@ const HOMES: &[(&str, &[&str])] = &[
     ("webrtc_util", &["media/rtp/rtcp.rs"]),
     ("rubato", &["media/resample/block.rs"]),
     ("audiopus", &["media/codec/opus.rs"]),
-    ("ezk_g722", &["media/codec/g722.rs"]),
     ("webrtc_srtp", &["media/rtp/srtp.rs"]),
     ("pcap_file", &["lab/pcap.rs"]),
     ("hound", &["lab/wav.rs"]),

@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
+use trunkstream::base::pcm::SampleRate;
 use trunkstream::base::random::Random;
-use trunkstream::base::rtp_format::{PCMA, PCMU};
+use trunkstream::base::rtp_format::RtpFormat;
 use trunkstream::config::{Dtmf, Fill, IdleTx, JitterDelay, MediaNat};
-use trunkstream::media::codec;
+use trunkstream::media::codec::{self, Codec};
 use trunkstream::media::rtp::packet::{Datagram, Packet};
 use trunkstream::media::{MediaEvent, MediaFormat, MediaReport, MediaSession, MediaSettings};
 
@@ -28,6 +29,7 @@ struct Expected {
     event_payload_type: u8,
     event_clock: u32,
     payload_type: u8,
+    encoding: Option<String>,
     superseded_packets: u64,
     /// The digits are tones in the audio.
     #[serde(default)]
@@ -38,6 +40,28 @@ struct Expected {
     stalled_packets: u64,
     tone_peak: Option<f64>,
     tone_hz: Option<f64>,
+}
+
+impl Expected {
+    fn codec(&self) -> &'static dyn Codec {
+        let name = self.encoding.as_deref().unwrap_or(if self.payload_type == 8 { "PCMA" } else { "PCMU" });
+        let is_it = |codec: &&&dyn Codec| codec.format().encoding_name == name;
+        *codec::CODECS.iter().find(is_it).unwrap_or_else(|| panic!("{}: no codec {name}", self.file))
+    }
+
+    fn format(&self) -> RtpFormat {
+        self.codec().format()
+    }
+
+    /// The rate of the sound, and of the stream: nothing is resampled.
+    fn rate(&self) -> SampleRate {
+        self.codec().sample_rate()
+    }
+
+    /// Samples of `ticks` of the RTP clock.
+    fn samples(&self, ticks: u32) -> usize {
+        (u64::from(ticks) * u64::from(self.rate().hz()) / u64::from(self.format().clock_rate)) as usize
+    }
 }
 
 /// A datagram of a capture.
@@ -104,7 +128,7 @@ fn session(now: Instant, expected: &Expected, remote: SocketAddr, dtmf_mute: boo
         remote,
         remote_rtcp: remote,
         rtcp_mux: false,
-        format: if expected.payload_type == 8 { PCMA } else { PCMU },
+        format: expected.format(),
         payload_type: expected.payload_type,
         telephone_event: (!expected.inband).then_some((expected.event_payload_type, expected.event_clock)),
         comfort_noise: Some(13),
@@ -114,6 +138,7 @@ fn session(now: Instant, expected: &Expected, remote: SocketAddr, dtmf_mute: boo
         held: false,
     };
     assert!(session.set_format(now, &format, true));
+    session.set_stream_rate(expected.rate());
     session
 }
 
@@ -146,7 +171,7 @@ fn replay(captured: &[Captured], expected: &Expected, phase: u64, dtmf_mute: boo
         }
         let before = heard.len();
         session.pull(now, &mut heard);
-        assert_eq!(heard.len() - before, 160, "RTP-007: 20 ms at every tick");
+        assert_eq!(heard.len() - before, expected.rate().samples(20), "RTP-007: 20 ms at every tick");
         events.extend(std::iter::from_fn(|| session.poll_event()));
         elapsed += Duration::from_millis(20);
     }
@@ -168,8 +193,7 @@ fn replay(captured: &[Captured], expected: &Expected, phase: u64, dtmf_mute: boo
 
 /// Decoded audio packets and where they belong on the sender's time line, in samples.
 fn time_line(captured: &[Captured], expected: &Expected) -> Vec<(usize, Vec<i16>)> {
-    let format = if expected.payload_type == 8 { PCMA } else { PCMU };
-    let mut decoder = codec::of_format(&format).expect("a codec").decoder();
+    let mut decoder = expected.codec().decoder();
     let mut line: Vec<(usize, Vec<i16>)> = Vec::new();
     let mut origin: Option<(u32, u32, usize)> = None;
     for datagram in captured {
@@ -186,7 +210,7 @@ fn time_line(captured: &[Captured], expected: &Expected) -> Vec<(usize, Vec<i16>
             *origin.insert(origin.filter(|origin| origin.0 == ssrc).unwrap_or((ssrc, timestamp, end)));
         let mut audio = Vec::new();
         decoder.decode(payload, &mut audio);
-        line.push((base + timestamp.wrapping_sub(first) as usize, audio));
+        line.push((base + expected.samples(timestamp.wrapping_sub(first)), audio));
     }
     line
 }
@@ -227,8 +251,10 @@ fn follow(line: &[(usize, Vec<i16>)], heard: &[i16], possible: &[usize]) -> Foll
     followed
 }
 
-/// Delays of up to 100 ms.
-const DELAYS: [usize; 6] = [0, 160, 320, 480, 640, 800];
+/// Delays of up to 100 ms, in samples.
+fn delays(expected: &Expected) -> [usize; 6] {
+    [0, 20, 40, 60, 80, 100].map(|ms| expected.rate().samples(ms))
+}
 
 /// Runs `check` on every capture for several phases of the clock, muting digits or not.
 fn every_capture(mut check: impl FnMut(&str, &Expected, &[Captured], &Outcome)) {
@@ -278,12 +304,12 @@ fn rtp_022_what_arrives_in_time_is_heard_bit_exact_at_its_place() {
         }
         let line = time_line(captured, expected);
         assert_eq!(line.len(), expected.audio_packets, "{name}");
-        let (followed, report) = (follow(&line, &outcome.heard, &DELAYS), &outcome.report);
+        let (followed, report) = (follow(&line, &outcome.heard, &delays(expected)), &outcome.report);
         // RTP-020: a frame that is taken out to have less delay and its joint may be of three packets.
         assert!(followed.missing <= report.late + 3 * report.frames_removed, "{name}: {followed:?}, {report:?}");
-        let seconds = outcome.heard.len() as u64 / 8000;
+        let seconds = expected.rate().ms(outcome.heard.len() as u64) / 1000;
         assert!(followed.changes <= seconds / 2 && report.frames_removed <= 2, "{name}: {followed:?}, {report:?}");
-        let waits = |delay: &usize| delay / 8 + outcome.phase_ms;
+        let waits = |delay: &usize| expected.rate().ms(*delay as u64) as usize + outcome.phase_ms;
         assert!(followed.delays.iter().all(|delay| (17..=60).contains(&waits(delay))), "{name}: {followed:?}");
         assert!(report.late <= 3 && report.discarded == 0, "{name}: {report:?}");
         if expected.lost == 0 || expected.event_packets > 0 {
@@ -338,7 +364,7 @@ fn rtp_024_after_a_stall_the_newest_is_heard_and_no_delay_remains() {
         assert!((90..=expected.stalled_packets).contains(&gone), "{name}: {gone} gone");
         let line = time_line(captured, expected);
         let after: Vec<_> = line.into_iter().filter(|(at, _)| *at >= 8 * 4100).collect();
-        let followed = follow(&after, &outcome.heard, &DELAYS);
+        let followed = follow(&after, &outcome.heard, &delays(expected));
         assert!(followed.missing <= 2 * outcome.report.frames_removed, "{name}: {followed:?}");
         assert!(followed.delays.iter().all(|delay| delay / 8 + outcome.phase_ms <= 60), "{name}: {followed:?}");
     });

@@ -16,7 +16,7 @@ use crate::base::random::Random;
 use crate::base::rtp_format::PCMU;
 use crate::config::LogFormat;
 use crate::lab::bot::{Bot, BotCounters, BotEvent, BotMode, BotSettings};
-use crate::lab::pbx::align::{Comparison, Deviation, compare};
+use crate::lab::pbx::align::{Comparison, compare};
 use crate::lab::pbx::statistics::ms;
 use crate::lab::pbx::{
     CallPlan, CallReport, Callee, Impairment, Ladder, Line, LineSettings, LineSink, MediaSummary, Sound, place,
@@ -279,15 +279,11 @@ fn listen(media: &MediaSummary, sound: &Sound, out: &Path) -> Vec<String> {
 
 /// Where the sound deviates.
 fn describe(found: &Comparison) {
-    let seconds = |samples: usize| samples as f64 / 8000.0;
-    for &Deviation { at, said, heard } in &found.deviations {
-        let what = match (said, heard) {
-            (0, heard) => format!("a pause of {:.1} ms that nobody made", seconds(heard) * 1e3),
-            (said, 0) => format!("{:.1} ms left out", seconds(said) * 1e3),
-            (said, heard) if said == heard => format!("{said} samples are others"),
-            (said, heard) => format!("{:.1} ms in place of {:.1} ms", seconds(heard) * 1e3, seconds(said) * 1e3),
-        };
-        row("", &format!("at {:.3} s of the speech: {what}", seconds(at)));
+    if found.gain_db.abs() > 0.1 {
+        row("", &format!("the speech is {:+.1} dB louder than it was said", found.gain_db));
+    }
+    for deviation in &found.deviations {
+        row("", &format!("{} of the speech", deviation.describe(SampleRate::Hz8000)));
     }
 }
 

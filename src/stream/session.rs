@@ -16,7 +16,7 @@ use crate::stream::playout::{Playout, Pulled};
 use crate::stream::queue::take_front;
 use crate::stream::report::StreamReport;
 use crate::stream::settings::StreamSettings;
-use crate::stream::wrong_rate::Detective;
+use crate::stream::wrong_rate::Suspicion;
 
 /// Longest time that queued audio plays after the bot's close (RTP-079).
 const LONGEST_DRAIN_MS: u32 = 30_000;
@@ -65,8 +65,8 @@ pub struct StreamSession {
     close: Option<u16>,
     cleared: bool,
     held: bool,
-    /// Listens to the bot's first speech.
-    detective: Option<Box<Detective>>,
+    /// Whether the bot's first speech has the stream's rate.
+    suspicion: Suspicion,
     report: StreamReport,
 }
 
@@ -85,7 +85,7 @@ impl StreamSession {
             close: None,
             cleared: false,
             held: false,
-            detective: None,
+            suspicion: Suspicion::default(),
             report: StreamReport::default(),
             settings,
         }
@@ -112,9 +112,6 @@ impl StreamSession {
             return;
         }
         self.state = State::Started;
-        if self.settings.bidirectional {
-            self.detective = Some(Box::new(Detective::new(self.settings.sample_rate)));
-        }
         self.say(&Outgoing::Connected);
         self.say(&Outgoing::Start);
         if self.held && self.settings.extensions {
@@ -264,12 +261,7 @@ impl StreamSession {
 
     /// The first speech that is played shows whether it has the stream's rate.
     fn judge_rate(&mut self, played: &[i16]) {
-        let Some(detective) = self.detective.as_mut().filter(|_| !played.is_empty()) else { return };
-        let verdict = detective.hear(played);
-        if verdict.is_some() || detective.is_done() {
-            self.detective = None;
-        }
-        if let Some(wrong) = verdict {
+        if let Some(wrong) = self.suspicion.hear(played) {
             self.report.wrong_rate = Some(wrong.word());
             self.events.push_back(StreamEvent::WrongRate(wrong));
         }
@@ -410,6 +402,7 @@ impl StreamSession {
         if !(least..=RECOMMENDED_MAX).contains(&pcm.len()) || !pcm.len().is_multiple_of(RECOMMENDED_MULTIPLE) {
             self.tolerate(Oddity::PayloadSize);
         }
+        self.suspicion.begin(self.settings.sample_rate);
         if self.playout.push(now, pcm).is_err() {
             self.tolerate(Oddity::QueueFull);
         }

@@ -3,6 +3,7 @@
 //! The crate reads packets before it authenticates them, remembers every SSRC it meets, and takes SRTCP that says of
 //! itself that it is not encrypted. So what comes from the network is looked at here first: the header as far as the
 //! payload, the lengths, the E bit; and each SSRC has a context of its own, kept once a packet of it was authentic.
+//! It takes no buffer to write to: each packet, in or out, costs five allocations in it (`tests/allocation.rs` counts).
 
 use webrtc_srtp::Error as CrateError;
 use webrtc_srtp::context::Context;
