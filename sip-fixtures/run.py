@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Runs the scenarios of scenarios.toml: bridge, test bot, SIPp, and the verdict on each.
 
-For every scenario a bot with its mode is started, SIPp plays the PBX, then three things are looked at: SIPp's exit code, the
+In the scenarios of uas/ SIPp is called, by `trunkstream call` or by the bridge itself. In all others it calls:
+for every scenario a bot with its mode is started, SIPp plays the PBX, then three things are looked at: SIPp's exit code, the
 bot's journal against expect/NAME.json, and where the table has "judge" lines the RTP in a capture of the loopback interface.
 A bridge is started once for each configuration and lane. A lane is a set of ports of its own; lanes work side by side, and
 scenarios that want the machine for themselves come last.
@@ -23,6 +24,7 @@ import tempfile
 import threading
 import time
 import tomllib
+import urllib.request
 from pathlib import Path
 
 from compare import compare
@@ -108,7 +110,7 @@ class Lane:
         self.sip, self.admin, self.bot, self.pbx = base, base + 2, base + 3, base + 10
         self.rtp, self.media = (slab, end - 601), end - 600
         self.turn = 0
-        self.bridge, self.config = None, None
+        self.bridge, self.config, self.moved = None, None, ()
         self.folder.mkdir(parents=True)
 
     # ---- the bridge
@@ -118,12 +120,7 @@ class Lane:
         if self.bridge and self.bridge.poll() is None and self.config == config and not fresh:
             return
         self.end_bridge()
-        text = (HERE / "config" / f"{config}.toml").read_text()
-        ports = ((":5060", f":{self.sip}"), (":9001", f":{self.bot}"), (":9090", f":{self.admin}"), ("10000-29999", f"{self.rtp[0]}-{self.rtp[1]}"))
-        for old, new in (*ports, ("/tmp/trunkstream-calls.jsonl", str(self.folder / "calls.jsonl"))):
-            text = text.replace(old, new)
-        path = self.folder / f"{config}.toml"
-        path.write_text(text)
+        path = self.write_config(config)
         log = self.folder / f"bridge-{config}.log"
         self.bridge = start([self.binary, "serve", "--config", str(path)], log)
         self.config = config
@@ -152,6 +149,8 @@ class Lane:
         self.turn += 1
         folder = self.folder / name
         folder.mkdir(exist_ok=True)
+        if "uas" in row:
+            return self.called(name, row, folder)
         self.want(row.get("config", "default"), row.get("fresh", False))
         bot = capture = background = load = None
         try:
@@ -190,6 +189,80 @@ class Lane:
                 stop(process, how, 2)
             if row.get("fresh"):
                 self.end_bridge()
+
+    # ---- SIPp is called: by `trunkstream call`, or by a bridge that looks after its trunk
+
+    def called(self, name, row, folder):
+        """Starts one SIPp for each destination, lets the call or the bridge come, and looks at what both say."""
+        first = self.pbx + self.turn * 4 % 76
+        config = self.write_config(row["config"], ((":5071", f":{first}"), (":5072", f":{first + 1}")))
+        callees = []
+        try:
+            for at, scenario in enumerate(row["uas"]):
+                callees.append(self.start_callee(scenario, first + at, folder, row))
+            if "call" in row:
+                self.place(config, row, folder)
+            else:
+                self.serve_once(row, callees[0], folder)
+            for scenario, callee in zip(row["uas"], callees):
+                try:
+                    code = callee.wait(8)
+                except subprocess.TimeoutExpired:
+                    raise Failure(f"SIPp as {scenario} did not end in time") from None
+                if code:
+                    raise Failure(f"SIPp as {scenario}: exit code {code}: {first_error(folder / f'errors-{scenario}.log')}")
+            return ""
+        finally:
+            for callee in callees:
+                stop(callee, signal.SIGKILL, 1)
+            self.end_bridge()
+
+    def start_callee(self, scenario, port, folder, row):
+        command = ["sipp", "-sf", f"sip-fixtures/uas/{scenario}.xml", "-i", "127.0.0.1", "-p", str(port), "-mp", str(self.media + port % 50 * 4), "-m", "1", "-nostdin"]
+        command += ["-key", "next", str(port + 1), "-timeout", f"{row.get('timeout', 20)}s", "-timeout_error", *row.get("sipp", [])]
+        command += ["-trace_err", "-error_file", str(folder / f"errors-{scenario}.log"), "-trace_msg", "-message_file", str(folder / f"messages-{scenario}.log")]
+        callee = start(command, folder / f"callee-{scenario}.log")
+        until(lambda: callee.poll() is not None or port in used_ports("udp"), 5, f"SIPp as {scenario} does not listen")
+        return callee
+
+    def place(self, config, row, folder):
+        """`trunkstream call`, its exit code and what it prints."""
+        log = folder / "call.log"
+        command = [self.binary, "call", "1000", "--config", str(config), "--trunk", "pbx", "--play", "silence", "--duration", "1", *row["call"]]
+        call = start(command, log)
+        try:
+            code = call.wait(row.get("timeout", 20))
+        except subprocess.TimeoutExpired:
+            raise Failure("the call did not end in time") from None
+        finally:
+            stop(call, signal.SIGKILL, 1)
+        printed = log.read_text(errors="replace")
+        missing = [what for what in row.get("says", []) if not re.search(what, printed)]
+        if missing or code != row.get("exit", 0):
+            raise Failure(f"the call ended with {code} and did not say {missing}: {tail(log, 'call  ') or tail(log)}")
+
+    def serve_once(self, row, callee, folder):
+        """A bridge of its own: what it tells of its trunk, and how it takes leave."""
+        self.want(row["config"], True)
+
+        def told():
+            page = urllib.request.urlopen(f"http://127.0.0.1:{self.admin}/metrics", timeout=2).read().decode()
+            return all(line in page.splitlines() for line in row["metrics"])
+
+        until(told, 8, f"the metrics do not say {row['metrics']}")
+        self.bridge.send_signal(signal.SIGTERM)
+        until(lambda: self.bridge.poll() is not None, 8, "the bridge did not stop")
+
+    def write_config(self, config, further=()):
+        """The configuration with this lane's ports."""
+        text = (HERE / "config" / f"{config}.toml").read_text()
+        ports = ((":5060", f":{self.sip}"), (":9001", f":{self.bot}"), (":9090", f":{self.admin}"), ("10000-29999", f"{self.rtp[0]}-{self.rtp[1]}"))
+        self.moved = further or self.moved
+        for old, new in (*ports, *self.moved, ("/tmp/trunkstream-calls.jsonl", str(self.folder / "calls.jsonl"))):
+            text = text.replace(old, new)
+        path = self.folder / f"{config}.toml"
+        path.write_text(text)
+        return path
 
     def start_bot(self, row, folder):
         if row["bot"] == "none":

@@ -29,6 +29,9 @@ fn buckets(name: &str) -> &'static [f64] {
     }
 }
 
+/// What writes the page.
+pub type Recorder = PrometheusHandle;
+
 /// The process's recorder, installed once; every metric is described.
 pub fn recorder() -> PrometheusHandle {
     static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();

@@ -44,6 +44,8 @@ metrics_list! {
     SIP_TRANSACTIONS Gauge "sip_transactions" "SIP transactions alive, by kind.";
     SIP_DIALOGS Gauge "sip_dialogs" "SIP dialogs alive.";
     SIP_OVERSIZE Counter "sip_oversize_udp_total" "Own SIP requests over 1300 bytes sent by UDP.";
+    TRUNK_UP Gauge "trunk_up" "Whether a destination of a trunk answers OPTIONS: 1 or 0, NaN where that is not known, by trunk.";
+    TRUNK_REGISTERED Gauge "trunk_registered" "Whether we are registered at a trunk's PBX: 1 or 0, NaN where we do not register, by trunk.";
     RTP_RECEIVED Counter "rtp_packets_received_total" "RTP packets received from accepted sources.";
     RTP_SENT Counter "rtp_packets_sent_total" "RTP packets sent.";
     RTP_LOST Counter "rtp_packets_lost_total" "RTP packets that never came, at call end.";

@@ -1,5 +1,6 @@
 //! Words that everyone shares.
 
+pub mod dns;
 pub mod id;
 pub mod metric;
 pub mod pcm;

@@ -118,7 +118,7 @@ impl Call {
         let mapped = headers::map(invite.headers.iter(), &trunk.headers);
         let media_settings = MediaSettings {
             nat: trunk.media_nat,
-            media_acl: trunk.media_allow.clone(),
+            media_acl: trunk.media_sources(invite.peer),
             relearn_after_silence: trunk.relearn_after_silence,
             dtmf_mute: trunk.dtmf_mute,
             dtmf: trunk.dtmf,

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 
+use super::callee::{self, WhyNot};
 use super::capture::CaptureArgs;
 use crate::base::pcm::SampleRate;
 use crate::base::random::Random;
@@ -15,8 +16,8 @@ use crate::base::rtp_format::RtpFormat;
 use crate::lab::capture::{Capture, Take};
 use crate::lab::pbx::load::{self, LoadPlan};
 use crate::lab::pbx::{
-    CallPlan, CallReport, Callee, CalleeError, Impairment, Ladder, Line, LineSettings, LineSink, MediaSummary, Sound,
-    local_address, place, probe,
+    CallPlan, CallReport, Callee, Impairment, Ladder, Line, LineSettings, LineSink, MediaSummary, Sound, local_address,
+    place,
 };
 use crate::lab::speech::Speech;
 use crate::lab::wav;
@@ -49,12 +50,26 @@ const SPEECH_MS: u32 = 10_000;
     trunkstream call sip:1000@127.0.0.1 --loss 3 --jitter 60   a bad line\n  \
     trunkstream call sip:1000@10.0.0.5:5070 --account acme     a bridge elsewhere, another account\n  \
     trunkstream call sip:1000@127.0.0.1 --pcap call.pcap       a captured caller, losses and all\n  \
+    trunkstream call sip:1000@pbx.example --user bob --password s3cret     a PBX that asks who calls\n  \
+    trunkstream call 1000 --config trunkstream.toml --trunk pbx            out through a trunk, as the bridge would\n  \
     trunkstream call sip:1000@127.0.0.1 --calls 500 --rate 50 --duration 60\n\n\
     Exit codes: 0 every call was answered and ended well · 1 not so · 2 wrong arguments")]
 pub struct CallArgs {
-    /// Whom to call: sip:NUMBER@HOST[:PORT]
+    /// Whom to call: sip:NUMBER@HOST[:PORT], the host a name or an address; with --trunk a number
     #[arg(value_name = "SIP-URI")]
-    uri: String,
+    pub(super) uri: String,
+    /// Call out through this trunk of --config: to its destinations, with its credentials
+    #[arg(long, value_name = "NAME", requires = "config", conflicts_with_all = ["user", "password"])]
+    pub(super) trunk: Option<String>,
+    /// The configuration that has the trunk
+    #[arg(long, value_name = "FILE", requires = "trunk")]
+    pub(super) config: Option<PathBuf>,
+    /// Who we are, where the other side asks (digest)
+    #[arg(long, value_name = "NAME", requires = "password")]
+    pub(super) user: Option<String>,
+    /// The password: as it is, env:NAME or file:PATH
+    #[arg(long, value_name = "SECRET", requires = "user")]
+    pub(super) password: Option<String>,
     /// What the caller says: a WAV file, `speech` (synthetic, again and again) or `silence`
     #[arg(long, value_name = "WAV", default_value = "speech")]
     play: String,
@@ -66,9 +81,9 @@ pub struct CallArgs {
     /// A header of the INVITE; can be given several times
     #[arg(long = "header", value_name = "'NAME: VALUE'", value_parser = header)]
     headers: Vec<(String, String)>,
-    /// X-Exotel-AccountSid; '' leaves the header out
-    #[arg(long, value_name = "SID", default_value = "acc1")]
-    account: String,
+    /// X-Exotel-AccountSid; '' leaves the header out [default: acc1, with --trunk none]
+    #[arg(long, value_name = "SID")]
+    account: Option<String>,
     /// The caller's number
     #[arg(long, value_name = "NUMBER", default_value = "5550100", value_parser = number)]
     from: String,
@@ -158,16 +173,15 @@ fn in_range(text: &str, least: f64, most: f64) -> Result<f64, String> {
 pub fn run(args: CallArgs) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
     runtime.block_on(async {
-        let callee = match Callee::resolve(&args.uri).await {
-            Err(error @ (CalleeError::Uri(..) | CalleeError::Number(_) | CalleeError::Transport(_))) => {
-                return Ok(wrong(&error));
-            }
-            resolved => resolved?,
+        let callee = match callee::of(&args).await {
+            Err(WhyNot::Arguments(text)) => return Ok(wrong(&text)),
+            Err(WhyNot::Callee(error)) => return Err(error.into()),
+            Ok(callee) => callee,
         };
         let how = How::of(&args);
         let plan = match plan(args, callee) {
             Ok(plan) => plan,
-            Err(error) => return Ok(wrong(&*error)),
+            Err(error) => return Ok(wrong(&error.to_string())),
         };
         let clean = call(how, plan).await?;
         Ok(if clean { ExitCode::SUCCESS } else { ExitCode::from(1) })
@@ -175,8 +189,8 @@ pub fn run(args: CallArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// Arguments that cannot be meant so.
-fn wrong(error: &dyn std::error::Error) -> ExitCode {
-    eprintln!("trunkstream: {error}");
+fn wrong(why: &str) -> ExitCode {
+    eprintln!("trunkstream: {why}");
     ExitCode::from(2)
 }
 
@@ -196,11 +210,10 @@ impl How {
     }
 }
 
-async fn call(how: How, plan: CallPlan) -> anyhow::Result<bool> {
+async fn call(how: How, mut plan: CallPlan) -> anyhow::Result<bool> {
     let How { local, calls, rate, record, seed } = how;
-    let callee = plan.callee.address;
-    let address = local.map_or_else(|| local_address(callee), Ok)?;
-    probe(address, callee).await?;
+    let address = local.map_or_else(|| local_address(plan.callee.address), Ok)?;
+    callee::reach(address, &mut plan.callee).await?;
     let print: LineSink = Arc::new(|line: &str| println!("{line}"));
     let ladder = calls.is_none().then(|| print.clone());
     let line = Line::open(&LineSettings { address, ladder, seed }).with_context(|| format!("cannot use {address}"))?;
@@ -234,6 +247,10 @@ async fn one(line: &Line, plan: &CallPlan, seed: u64, record: Option<&Path>) -> 
 
 fn print_report(report: &CallReport) {
     row("call", &report.outcome.to_string());
+    if let Some(result) = report.outcome.result() {
+        let detail = result.detail().map(|detail| format!(" ({detail})")).unwrap_or_default();
+        row("result", &format!("{}{detail}", result.word()));
+    }
     if let Some(hint) = report.outcome.hint() {
         row("", &format!("-> {hint}"));
     }
@@ -272,8 +289,9 @@ fn plan(args: CallArgs, callee: Callee) -> anyhow::Result<CallPlan> {
         None => sound(&args.play)?,
     };
     let mut headers = args.headers;
-    if !args.account.is_empty() && !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("X-Exotel-AccountSid")) {
-        headers.insert(0, ("X-Exotel-AccountSid".to_owned(), args.account));
+    let account = args.account.unwrap_or_else(|| if args.trunk.is_some() { String::new() } else { "acc1".to_owned() });
+    if !account.is_empty() && !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("X-Exotel-AccountSid")) {
+        headers.insert(0, ("X-Exotel-AccountSid".to_owned(), account));
     }
     let digits_at = if sound.again || sound.samples.is_empty() { DIGITS_AT } else { sound.end() + BEFORE_DIGITS };
     let digits_take = DIGIT * u32::try_from(args.dtmf.len()).unwrap_or(u32::MAX);
@@ -359,7 +377,7 @@ mod tests {
     fn parse(line: &str) -> anyhow::Result<CallPlan> {
         let command = CallArgs::augment_args(Command::new("call"));
         let args = CallArgs::from_arg_matches(&command.try_get_matches_from(line.split(' '))?)?;
-        plan(args, Callee { uri: "sip:1000@192.0.2.1".into(), address: ([192, 0, 2, 1], 5060).into() })
+        plan(args, Callee::at("sip:1000@192.0.2.1", ([192, 0, 2, 1], 5060).into()))
     }
 
     #[test]

@@ -34,7 +34,10 @@ pub fn run(file: &Path, check_flows: FlowCheck<'_>) -> ExitCode {
 pub fn load(file: &Path, check_flows: FlowCheck<'_>) -> Result<Config, String> {
     let name = file.display().to_string();
     let text = std::fs::read_to_string(file).map_err(|error| format!("{name}: cannot be read: {error}\n"))?;
-    Config::from_toml_with(&name, &text, host::route_source(), check_flows).map_err(|problems| lines(&problems))
+    let config = Config::from_toml_with(&name, &text, host::route_source(), check_flows);
+    let mut config = config.map_err(|problems| lines(&problems))?;
+    config.read_secrets(&super::secret::read).map_err(|problems| lines(&problems))?;
+    Ok(config)
 }
 
 fn lines(problems: &[Problem]) -> String {
@@ -71,8 +74,13 @@ fn describe(config: &Config, out: &mut String) -> std::fmt::Result {
     writeln!(out, "Limit   {} calls at once", config.limits.max_calls)?;
     for trunk in &config.trunks {
         let accounts: Vec<&str> = trunk.accounts.iter().map(|sid| sid.as_str()).collect();
-        let allow: Vec<String> = trunk.allow.iter().map(ToString::to_string).collect();
-        writeln!(out, "Trunk   {}: {} for {}", trunk.name, allow.join(", "), accounts.join(", "))?;
+        let mut from: Vec<String> = trunk.allow.iter().map(ToString::to_string).collect();
+        from.extend(trunk.auth.iter().map(|login| format!("anywhere as {}", login.username)));
+        writeln!(out, "Trunk   {}: {} for {}", trunk.name, from.join(", "), accounts.join(", "))?;
+        if !trunk.outgoing.destinations.is_empty() {
+            let to: Vec<String> = trunk.outgoing.destinations.iter().map(ToString::to_string).collect();
+            writeln!(out, "        calls out to {}", to.join(", then "))?;
+        }
     }
     for number in &config.numbers {
         let steps = config.flows.iter().find(|flow| flow.id == number.flow).into_iter().flat_map(|flow| &flow.steps);

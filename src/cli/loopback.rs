@@ -91,7 +91,7 @@ pub(super) async fn start(setup: &Setup<'_>) -> anyhow::Result<(Bridge, Callee)>
     let flows = super::flows(&config).map_err(|problems| anyhow!("{problems:?}"))?;
     let bridge = Bridge::start(config, flows).await.context("the bridge does not start")?;
     let address: SocketAddr = *bridge.sip_addresses.first().context("the bridge has no SIP address")?;
-    Ok((bridge, Callee { uri: format!("sip:{}@{address}", NUMBERS.1), address }))
+    Ok((bridge, Callee::at(&format!("sip:{}@{address}", NUMBERS.1), address)))
 }
 
 #[cfg(test)]

@@ -5,12 +5,14 @@
 
 pub mod bot;
 pub mod call;
+mod callee;
 mod capture;
 pub mod check;
 pub mod demo;
 mod logging;
 mod loopback;
 pub mod replay;
+mod secret;
 pub mod serve;
 
 use std::path::PathBuf;

@@ -10,6 +10,8 @@ use ipnet::IpNet;
 
 use crate::base::id::AccountSid;
 
+mod login;
+mod outgoing;
 mod raw;
 pub mod reference;
 mod report;
@@ -17,6 +19,8 @@ mod resolve;
 mod shape;
 mod value;
 
+pub use login::{Digest, DigestAlgorithm, Login, SecretSource, UnreadSecret};
+pub use outgoing::{Destination, DestinationHost, DestinationTransport, Outgoing, Register};
 pub use resolve::PORTS_PER_CALL;
 pub use value::{FAILURES, is_private, normalise_number};
 
@@ -47,6 +51,8 @@ pub struct Config {
     /// This machine's own address towards the default route: what a peer inside `local_nets` is told where the bind
     /// address is unspecified.
     pub route_source: Option<IpAddr>,
+    /// Secrets that stand elsewhere and were not read yet.
+    pub secrets: Vec<UnreadSecret>,
 }
 
 impl Config {
@@ -108,6 +114,8 @@ pub struct Sip {
     pub answer_deadline: Duration,
     /// 403 answers to one unknown source in a minute; silence above (SIP-091).
     pub unknown_source_per_minute: u32,
+    /// How peers without a fixed address say who they are (SIP-093).
+    pub digest: Digest,
     /// DSCP of signalling, 0 to 63 (RTP-034).
     pub dscp: u8,
 }
@@ -244,8 +252,12 @@ pub struct Trunk {
     pub name: String,
     /// The accounts it may call for, at least one.
     pub accounts: Vec<AccountSid>,
-    /// Sources of its signalling.
+    /// Sources of its signalling that need no credentials.
     pub allow: Vec<IpNet>,
+    /// What it says from elsewhere, and we say when it asks.
+    pub auth: Option<Arc<Login>>,
+    /// Calls out.
+    pub outgoing: Outgoing,
     /// Sources of its media; `allow` where not configured (RTP-011).
     pub media_allow: Vec<IpNet>,
     /// `account_header = "optional"`: a call without the header takes the trunk's only account (HDR-002).

@@ -11,8 +11,8 @@ use schemars::{JsonSchema, Schema, generate::SchemaSettings};
 use serde::{Deserialize, Serialize};
 
 pub(super) use trunk::{
-    AccountHeader, DtmfReport, HeaderMerge, HoldAudio, IdleTx, InbandDtmf, MediaNat, PdStrip, RouteOn, Srtp, Trunk,
-    UuiEncoding,
+    AccountHeader, Auth, DtmfReport, HeaderMerge, HoldAudio, IdleTx, InbandDtmf, MediaNat, PdStrip, Register, RouteOn,
+    Srtp, Trunk, UuiEncoding,
 };
 
 /// The whole file.
@@ -74,9 +74,17 @@ pub(super) struct Sip {
     /// A call that nothing has answered by then ends with 504.
     #[schemars(range(min = 1, max = 180))]
     pub answer_deadline_seconds: u32,
-    /// 403 answers to one source without a trunk in a minute; above it there is silence.
+    /// 403 (or 401, see `digest_realm`) answers to one source without a trunk in a minute; above it there is silence.
     #[schemars(range(min = 0, max = 6000))]
     pub unknown_source_answers_per_minute: u32,
+    /// Realm of the digest challenge that sources without a trunk get where a trunk has `auth`; on every node the same.
+    pub digest_realm: String,
+    /// What the nonces of those challenges are signed with: a text of 16 characters or more, `env:NAME` or `file:PATH`. On
+    /// every node the same, where several stand behind one address. Default: a random one for each process.
+    #[schemars(example = &"env:TRUNKSTREAM_DIGEST_KEY")]
+    pub digest_key: Option<String>,
+    /// Algorithms of those challenges, the preferred first: "SHA-256", "SHA-512-256", "MD5". Some PBXs look at the first alone.
+    pub digest_algorithms: Vec<String>,
     /// DSCP of signalling packets: 24 is CS3, 40 is CS5, 0 marks nothing.
     #[schemars(range(min = 0, max = 63))]
     pub dscp: u8,
@@ -97,6 +105,9 @@ impl Default for Sip {
             t4_milliseconds: 5000,
             answer_deadline_seconds: 15,
             unknown_source_answers_per_minute: 5,
+            digest_realm: "trunkstream".into(),
+            digest_key: None,
+            digest_algorithms: ["SHA-256", "SHA-512-256", "MD5"].map(String::from).to_vec(),
             dscp: 24,
         }
     }

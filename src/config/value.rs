@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
+use super::{Destination, DestinationHost, DestinationTransport};
 use crate::base::rtp_format;
 
 /// Codecs a trunk may name.
@@ -41,6 +42,42 @@ pub(super) fn socket_address(text: &str) -> Result<SocketAddr, String> {
         }
         Err(_) => Err(format!("expected an IP address and a port, ADDRESS:PORT, found \"{text}\"")),
     }
+}
+
+/// `[sip:]HOST[:PORT][;transport=udp]`.
+pub(super) fn destination(text: &str) -> Result<Destination, String> {
+    let form = || format!("expected \"sip:HOST[:PORT]\" or \"sip:HOST[:PORT];transport=udp\", found \"{text}\"");
+    if text.starts_with("sips:") {
+        return Err(format!("sips: is not available in this version; {}", form()));
+    }
+    let bare = text.strip_prefix("sip:").unwrap_or(text);
+    let (address, params) = bare.split_once(';').unwrap_or((bare, ""));
+    let transport = match params {
+        "" => None,
+        "transport=udp" => Some(DestinationTransport::Udp),
+        "transport=tcp" | "transport=tls" => {
+            return Err(format!("SIP over {} is not available in this version; {}", &params[10..], form()));
+        }
+        _ => return Err(form()),
+    };
+    if let Ok(address) = socket_address(address) {
+        return Ok(Destination { host: DestinationHost::Ip(address.ip()), port: Some(address.port()), transport });
+    }
+    if let Ok(ip) = self::address(address) {
+        return Ok(Destination { host: DestinationHost::Ip(ip), port: None, transport });
+    }
+    let (name, port) = match address.split_once(':') {
+        Some((name, port)) => (name, Some(port.parse().ok().filter(|port: &u16| *port > 0).ok_or_else(form)?)),
+        None => (address, None),
+    };
+    host_name(name).map(|name| Destination { host: DestinationHost::Name(name), port, transport }).ok_or_else(form)
+}
+
+/// A host name in lower case. One of digits and dots only is an address that has gone wrong.
+pub(super) fn host_name(text: &str) -> Option<String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    let fits = !text.is_empty() && text.len() <= 253 && text.chars().all(plain) && text.contains(char::is_alphabetic);
+    fits.then(|| text.to_ascii_lowercase())
 }
 
 /// An IP address, in brackets or not.

@@ -2,7 +2,9 @@
 #![allow(clippy::disallowed_methods)] // this is where sockets are opened
 
 pub mod datagrams;
+pub mod dns;
 pub mod frame_boundary;
+pub mod reach;
 pub mod rtp_socket;
 pub mod sip_udp;
 pub mod tls;

@@ -2,10 +2,12 @@
 #![allow(clippy::disallowed_methods)] // clocks and threads start here
 
 mod bind;
+pub mod calls_out;
 mod carrier;
 pub mod clock;
 pub mod host;
 pub mod kernel_drops;
+pub mod locate;
 mod memory;
 pub mod priority;
 pub mod records;
@@ -20,24 +22,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use secrecy::ExposeSecret;
 use tokio::net::UdpSocket;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
 
 use crate::api;
 use crate::base::random::Random;
 use crate::call::CallSettings;
 use crate::call::directory::Directory;
-use crate::config::Config;
+use crate::config::{Config, Digest};
 use crate::flow::{Flows, StepKind};
 use crate::net::rtp_socket::RtpPorts;
 use crate::net::sip_udp;
 use crate::net::tls::TlsConnectors;
 use crate::server::bind::Transport;
+use crate::server::calls_out::{CallsOut, TrunkCommand};
 use crate::server::memory::MemoryWatch;
 use crate::server::records::RecordWriter;
 use crate::server::shard::{ShardInput, Surroundings};
 use crate::server::sip_task::SipTask;
+use crate::sip::digest::nonce;
 use crate::sip::{Endpoint, EndpointConfig, Trunks};
 
 /// How often a draining node looks whether its calls have ended.
@@ -52,6 +57,7 @@ pub struct Bridge {
     threads: Vec<std::thread::JoinHandle<()>>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
     record_writer: tokio::task::JoinHandle<()>,
+    trunk_commands: mpsc::UnboundedSender<TrunkCommand>,
     drain_timeout: Duration,
     /// Where SIP is taken, in the listeners' order.
     pub sip_addresses: Vec<SocketAddr>,
@@ -87,13 +93,14 @@ impl Bridge {
             records,
         };
         let (shards, threads) = start_shards(shard_count, config.media.realtime_priority, around, &mut random)?;
-        let trunks = Trunks::new(config.trunks.clone());
-        let mut endpoint = Endpoint::new(endpoint_config(&config, &sip_addresses), trunks, random.fork());
-        endpoint.limit_call_rate(config.limits.max_calls_per_second);
+        let endpoint = open_endpoint(&config, &sip_addresses, random.fork());
+        let (calls_out, trunk_commands) = CallsOut::new();
+        let locating = locate::keep_told(config.trunks.clone(), trunk_commands.clone(), random.fork());
         let task = SipTask {
             endpoint,
             sockets,
             commands: command_inputs,
+            calls_out,
             shards: shards.clone(),
             directory: directory.clone(),
             flows,
@@ -101,16 +108,8 @@ impl Bridge {
             memory: MemoryWatch::new(config.limits.max_memory),
         };
         let mut tasks = vec![tokio::spawn(task.run()), tokio::spawn(kernel_drops::watch(config.media.clone()))];
-        let admin_address = match config.admin {
-            Some(address) => {
-                let (address, serving) = api::serve(address, metrics, directory.clone())
-                    .await
-                    .map_err(|error| bind::explained("admin.listen", address, Transport::Tcp, &error))?;
-                tasks.push(serving);
-                Some(address)
-            }
-            None => None,
-        };
+        tasks.push(tokio::spawn(locating));
+        let admin_address = serve_admin(config.admin, metrics, directory.clone(), &mut tasks).await?;
         info!(
             ?sip_addresses,
             ?admin_address,
@@ -119,7 +118,17 @@ impl Bridge {
             "ready for calls"
         );
         let drain_timeout = config.limits.drain_timeout;
-        Ok(Self { directory, shards, threads, tasks, record_writer, drain_timeout, sip_addresses, admin_address })
+        Ok(Self {
+            directory,
+            shards,
+            threads,
+            tasks,
+            record_writer,
+            trunk_commands,
+            drain_timeout,
+            sip_addresses,
+            admin_address,
+        })
     }
 
     /// Refuses new calls, lets live ones finish, and ends what is left at the deadline or when `hurry` completes
@@ -139,7 +148,17 @@ impl Bridge {
             }
             let _ = tokio::time::timeout(LAST_WORDS, self.emptied()).await;
         }
+        let (done, unregistered) = oneshot::channel();
+        if self.trunk_commands.send(TrunkCommand::Unregister(done)).is_ok() {
+            let _ = tokio::time::timeout(LAST_WORDS, unregistered).await;
+        }
         self.stop().await;
+    }
+
+    /// Where calls out are asked for.
+    #[must_use]
+    pub fn trunk_commands(&self) -> mpsc::UnboundedSender<TrunkCommand> {
+        self.trunk_commands.clone()
     }
 
     /// Live calls.
@@ -205,6 +224,31 @@ fn endpoint_config(config: &Config, bound: &[SocketAddr]) -> EndpointConfig {
         }
     }
     endpoint
+}
+
+/// The endpoint, with everything that the configuration says of it.
+fn open_endpoint(config: &Config, bound: &[SocketAddr], random: Random) -> Endpoint {
+    let trunks = Trunks::new(config.trunks.clone());
+    let mut endpoint = Endpoint::new(endpoint_config(config, bound), trunks, random);
+    endpoint.limit_call_rate(config.limits.max_calls_per_second);
+    let Digest { realm, key, algorithms } = &config.sip.digest;
+    endpoint.set_digest(realm, algorithms, key.as_ref().map(|key| nonce::key_of(key.expose_secret())));
+    endpoint
+}
+
+/// The admin listener, where one is wanted; its address.
+async fn serve_admin(
+    wanted: Option<SocketAddr>,
+    metrics: api::metrics::Recorder,
+    directory: Arc<Directory>,
+    tasks: &mut Vec<tokio::task::JoinHandle<()>>,
+) -> anyhow::Result<Option<SocketAddr>> {
+    let Some(address) = wanted else { return Ok(None) };
+    let served = api::serve(address, metrics, directory).await;
+    let explained = |error: io::Error| bind::explained("admin.listen", address, Transport::Tcp, &error);
+    let (address, serving) = served.map_err(explained)?;
+    tasks.push(serving);
+    Ok(Some(address))
 }
 
 fn rtp_ports(config: &Config, random: Random) -> Arc<RtpPorts> {

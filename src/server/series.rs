@@ -18,7 +18,7 @@ const ONE_LABEL: &[(Metric, &str, &[&str])] = &[
         &["BYE", "100", "180", "200", "403", "404", "480", "487", "488", "500", "502", "503", "504"],
     ),
     (metric::SIP_TRANSACTION_TIMEOUTS, "kind", &["ack", "invite_server", "client"]),
-    (metric::SIP_REJECTED, "action", &["403", "dropped"]),
+    (metric::SIP_REJECTED, "action", &["401", "403", "dropped"]),
     (metric::SIP_MALFORMED, "reason", &["not_sip", "response"]),
     (metric::SIP_TRANSACTIONS, "type", &["invite_server", "server", "invite_client", "client"]),
     (metric::RTP_DISCARDED, "reason", &["delay", "malformed", "payload_type"]),
@@ -43,6 +43,11 @@ const CALL_ENDS: [(&str, &str); 4] = [
 /// Makes every metric exist, at zero; those with labels with the label values that are known.
 pub fn register(config: &Config) {
     let mut labelled = vec![metric::STREAMS, metric::CALLS, metric::CALLS_REFUSED, metric::STREAMS_ACTIVE];
+    for metric in [metric::TRUNK_UP, metric::TRUNK_REGISTERED] {
+        // Nobody asked yet, or ever: neither up nor down.
+        config.trunks.iter().for_each(|trunk| metric.set_with(f64::NAN, &[("trunk", trunk.name.clone())]));
+        labelled.push(metric);
+    }
     for (metric, label, values) in ONE_LABEL {
         values.iter().for_each(|value| metric.register(&[(label, (*value).to_owned())]));
         labelled.push(*metric);

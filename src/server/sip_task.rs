@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
@@ -17,6 +17,8 @@ use crate::call::admission::{self, Admission, Refused};
 use crate::call::directory::Directory;
 use crate::call::timeline::masked;
 use crate::flow::Flows;
+use crate::net::reach;
+use crate::server::calls_out::{CallsOut, TrunkCommand};
 use crate::server::memory::{self, MemoryWatch};
 use crate::server::shard::{Admitted, ShardInput};
 use crate::sip::{Availability, DialogId, Endpoint, Event, IncomingInvite, ListenerId, Transmit};
@@ -34,6 +36,8 @@ pub struct SipTask {
     pub sockets: Vec<Arc<UdpSocket>>,
     /// Commands from calls.
     pub commands: mpsc::UnboundedReceiver<(DialogId, SipCommand)>,
+    /// Calls out, and where they go.
+    pub calls_out: CallsOut,
     /// The shards.
     pub shards: Vec<mpsc::UnboundedSender<ShardInput>>,
     /// Admission.
@@ -60,7 +64,7 @@ impl SipTask {
             tokio::spawn(read(socket.clone(), ListenerId(index), sender.clone()));
         }
         let mut owners: HashMap<DialogId, usize> = HashMap::new();
-        self.look_at_memory();
+        self.export();
         let mut export_at = Instant::now() + EXPORT_EVERY;
         loop {
             let wake = self.endpoint.poll_timeout().map_or(export_at, |timeout| timeout.min(export_at));
@@ -74,9 +78,13 @@ impl SipTask {
                     Some((dialog, command)) => self.command(dialog, command),
                     None => return,
                 },
+                Some(command) = self.calls_out.next() => self.trunk_command(command),
                 () = sleep_until(Deadline::from_std(wake)) => self.endpoint.handle_timeout(Instant::now()),
             }
             self.drain(&mut owners).await;
+            if !self.endpoint.is_unregistering() {
+                self.calls_out.note_unregistered();
+            }
             if Instant::now() >= export_at {
                 export_at = Instant::now() + EXPORT_EVERY;
                 self.export();
@@ -103,12 +111,47 @@ impl SipTask {
         }
     }
 
+    fn trunk_command(&mut self, command: TrunkCommand) {
+        let now = Instant::now();
+        match command {
+            TrunkCommand::Targets { trunk, targets } => drop(self.endpoint.set_targets(now, &trunk, targets)),
+            TrunkCommand::Call { call, events, placed } => {
+                self.look_for(&call.trunk);
+                let result = self.endpoint.call(now, call);
+                match result {
+                    Ok(dialog) => self.calls_out.add(dialog, events),
+                    Err(error) => info!(%error, "a call out is not placed"),
+                }
+                let _ = placed.send(result);
+            }
+            TrunkCommand::Unreachable(address) => self.endpoint.handle_unreachable(now, address),
+            TrunkCommand::Unregister(done) => {
+                self.endpoint.unregister(now);
+                self.calls_out.unregister(done);
+            }
+        }
+    }
+
+    /// Asks the network whether the destinations of a trunk are there at all: it says no sooner than a timer does.
+    fn look_for(&self, trunk: &str) {
+        for (listener, target) in self.endpoint.targets(trunk) {
+            let local = self.sockets.get(listener.0).and_then(|socket| socket.local_addr().ok());
+            let (Some(local), told) = (local, self.calls_out.sender()) else { continue };
+            tokio::spawn(async move {
+                if reach::is_refused(local.ip(), target).await {
+                    let _ = told.send(TrunkCommand::Unreachable(target));
+                }
+            });
+        }
+    }
+
     async fn drain(&mut self, owners: &mut HashMap<DialogId, usize>) {
         loop {
             while let Some(transmit) = self.endpoint.poll_transmit() {
                 self.transmit(&transmit).await;
             }
             let Some(event) = self.endpoint.poll_event() else { return };
+            let Some(event) = self.calls_out.tell(event) else { continue };
             match event {
                 Event::Invite { dialog, invite } => self.admit(dialog, invite, owners),
                 event => {
@@ -126,11 +169,12 @@ impl SipTask {
         }
     }
 
-    async fn transmit(&self, transmit: &Transmit) {
+    async fn transmit(&mut self, transmit: &Transmit) {
         let Some(socket) = self.sockets.get(transmit.listener.0) else { return };
         // State is not dropped because one send failed: timers end the transaction (SIP-036).
         if let Err(error) = socket.send_to(&transmit.bytes, transmit.to).await {
             debug!(to = %transmit.to, %error, "SIP message not sent");
+            self.endpoint.handle_unreachable(Instant::now(), transmit.to);
         }
     }
 
@@ -169,6 +213,15 @@ impl SipTask {
         self.look_at_memory();
         for count in self.endpoint.take_counters() {
             count.metric.add_with(count.by, &count.labels);
+        }
+        let now = Instant::now();
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.endpoint.set_wall_clock(now, unix.as_secs());
+        for state in self.endpoint.trunk_states(now) {
+            let labels = [("trunk", state.trunk)];
+            for (metric, value) in [(&metric::TRUNK_UP, state.up), (&metric::TRUNK_REGISTERED, state.registered)] {
+                value.into_iter().for_each(|value| metric.set_with(f64::from(u8::from(value)), &labels));
+            }
         }
         let counts = self.endpoint.counts();
         metric::SIP_DIALOGS.set(counts.dialogs as f64);

@@ -114,7 +114,8 @@ impl Strangers {
         Some((Response::to(&incoming.request, 403, &tag), path))
     }
 
-    fn admit(&mut self, now: Instant, source: IpAddr) -> bool {
+    /// Whether one more answer goes to this source.
+    pub fn admit(&mut self, now: Instant, source: IpAddr) -> bool {
         let source = network(source);
         if self.sources.len() >= MAX_SOURCES && !self.sources.contains_key(&source) {
             self.sources.retain(|_, (start, _)| now.saturating_duration_since(*start) < MINUTE);

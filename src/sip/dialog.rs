@@ -75,6 +75,14 @@ impl Dialog {
         request_uri.clone_into(&mut self.remote_target);
     }
 
+    /// Our INVITE goes elsewhere: what an earlier callee said counts no more. `peer` has been set.
+    pub fn retarget(&mut self, request_uri: &str, to: &str, shown: SocketAddr) {
+        self.aim(request_uri);
+        (self.remote, self.shown) = (to.into(), shown);
+        self.remote_tag.clear();
+        self.route_set.clear();
+    }
+
     /// Takes tag, route set (reversed) and remote target from a response to our INVITE (section 12.1.2).
     pub fn establish(&mut self, response: &Response) {
         let headers = &response.headers;

@@ -2,10 +2,13 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
 
 use super::incoming::stateless_tag;
 use super::{DialogId, Headers, ListenerId, NameAddr, Reason, Uri};
-use crate::config::Trunk;
+use crate::config::{Login, Trunk};
 
 /// A datagram to be sent from a listener's socket (SIP-001).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +38,39 @@ pub struct OutgoingInvite {
     pub headers: Vec<(String, String)>,
     /// The offer; without one the answerer makes it, and `Endpoint::answer` sends our answer in the ACK.
     pub sdp: Option<Vec<u8>>,
+    /// What else may be done to get it through.
+    pub ways: Ways,
+}
+
+/// What may be done to get a call through, besides asking its target; by default nothing.
+#[derive(Debug, Clone, Default)]
+pub struct Ways {
+    /// Where it goes in turn when its target cannot be reached, says nothing, or answers 503 (SIP-055).
+    pub others: Vec<Way>,
+    /// Who says nothing at all for this long is given up; 64·T1 where this is not given.
+    pub no_response: Option<Duration>,
+    /// Answers challenges (SIP-094).
+    pub login: Option<Arc<Login>>,
+    /// Where a 3xx may send it.
+    pub redirects: Redirects,
+}
+
+/// One place where a call may go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Way {
+    /// The next hop.
+    pub target: SocketAddr,
+    /// Request-URI.
+    pub request_uri: String,
+}
+
+/// Where a 3xx may send a call: nowhere by default.
+#[derive(Debug, Clone, Default)]
+pub struct Redirects {
+    /// Hosts, and where they are.
+    pub hosts: Vec<(String, SocketAddr)>,
+    /// Networks.
+    pub networks: Vec<IpNet>,
 }
 
 /// Why we refuse, for our own log and metrics; the peer is not told (SIP-095).

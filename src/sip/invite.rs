@@ -7,15 +7,18 @@
 //! ```
 
 use std::collections::{HashMap, VecDeque};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::dialog::Dialog;
+use super::event::{OutgoingInvite, Redirects, Way};
 use super::message::Request;
 use super::reason::Reason;
 use super::transaction::{MergeKey, Path, TransactionId};
 use super::{DialogId, incoming::Incoming};
 use crate::base::timer::TimerTable;
+use crate::config::Login;
 
 /// Why a call wakes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -32,6 +35,8 @@ pub enum UsageTimer {
     RetryReinvite,
     /// When no final response followed our CANCEL.
     NoFinal,
+    /// When a destination of our call said nothing at all (SIP-055).
+    NoResponse,
     /// When nothing of the dialog can come any more.
     Forget,
 }
@@ -74,6 +79,27 @@ pub struct Calling {
     pub cseq: u32,
     pub had_offer: bool,
     pub cancel: Cancel,
+    pub plan: Box<Plan>,
+}
+
+/// What was asked for, and what is left to try.
+#[derive(Debug)]
+pub struct Plan {
+    pub call: OutgoingInvite,
+    /// Where it may go next.
+    pub ways: VecDeque<Way>,
+    pub redirects: Redirects,
+    /// How often it was redirected.
+    pub redirected: u32,
+}
+
+impl Plan {
+    /// Everything is left to try.
+    pub fn new(mut call: OutgoingInvite) -> Box<Self> {
+        let ways = std::mem::take(&mut call.ways.others).into();
+        let redirects = std::mem::take(&mut call.ways.redirects);
+        Box::new(Self { call, ways, redirects, redirected: 0 })
+    }
 }
 
 /// Whether our INVITE is being taken back.
@@ -153,6 +179,8 @@ pub struct Usage {
     pub infos: VecDeque<Pending>,
     /// We sent the INVITE: the Call-ID is ours.
     pub is_caller: bool,
+    /// Answers challenges of requests in the dialog (SIP-094).
+    pub login: Option<Arc<Login>>,
     acks: VecDeque<SentAck>,
     merge: Option<MergeKey>,
 }
@@ -161,13 +189,15 @@ impl Usage {
     /// A call that came in.
     pub fn answering(dialog: Dialog, invite: Pending, had_offer: bool, merge: Option<MergeKey>) -> Self {
         let state = State::Answering(Answering { invite, had_offer, provisional: None });
-        Self { dialog, state, infos: VecDeque::new(), is_caller: false, acks: VecDeque::new(), merge }
+        let (infos, acks) = (VecDeque::new(), VecDeque::new());
+        Self { dialog, state, infos, is_caller: false, login: None, acks, merge }
     }
 
     /// A call that goes out.
     pub fn calling(dialog: Dialog, calling: Calling) -> Self {
         let state = State::Calling(calling);
-        Self { dialog, state, infos: VecDeque::new(), is_caller: true, acks: VecDeque::new(), merge: None }
+        let (infos, acks) = (VecDeque::new(), VecDeque::new());
+        Self { dialog, state, infos, is_caller: true, login: None, acks, merge: None }
     }
 
     /// The confirmed state.
@@ -272,14 +302,36 @@ impl Usages {
         if let Some(merge) = usage.merge {
             self.invites.remove(&merge);
         }
-        let ip = usage.dialog.peer.to.ip();
+        self.leave_peer(usage.dialog.peer.to.ip());
+        self.disarm_all(id);
+    }
+
+    fn leave_peer(&mut self, ip: IpAddr) {
         if let Some(count) = self.peers.get_mut(&ip) {
             *count -= 1;
             if *count == 0 {
                 self.peers.remove(&ip);
             }
         }
-        self.disarm_all(id);
+    }
+
+    /// A call of ours goes elsewhere.
+    pub fn move_peer(&mut self, id: DialogId, peer: Path) {
+        let Some(usage) = self.by_id.get_mut(&id) else { return };
+        let old = std::mem::replace(&mut usage.dialog.peer, peer).to.ip();
+        *self.peers.entry(peer.to.ip()).or_default() += 1;
+        self.leave_peer(old);
+    }
+
+    /// Calls of ours to this address that have no final response.
+    pub fn calling(&self, address: SocketAddr) -> Vec<DialogId> {
+        let calls = self.by_id.iter().filter(|(_, usage)| matches!(usage.state, State::Calling(_)));
+        calls.filter(|(_, usage)| usage.dialog.peer.to == address).map(|(id, _)| *id).collect()
+    }
+
+    /// Whether a timer of a call is armed.
+    pub fn is_armed(&self, id: DialogId, timer: UsageTimer) -> bool {
+        self.timers.is_set((id, timer))
     }
 
     /// Arms a timer of a call.
@@ -294,8 +346,8 @@ impl Usages {
 
     /// Disarms every timer of a call.
     pub fn disarm_all(&mut self, id: DialogId) {
-        use UsageTimer::{Expires, Forget, NoAck, NoFinal, RepeatProvisional, ResendAnswer, RetryReinvite};
-        for timer in [Expires, RepeatProvisional, ResendAnswer, NoAck, RetryReinvite, NoFinal, Forget] {
+        use UsageTimer::{Expires, Forget, NoAck, NoFinal, NoResponse, RepeatProvisional, ResendAnswer, RetryReinvite};
+        for timer in [Expires, RepeatProvisional, ResendAnswer, NoAck, RetryReinvite, NoFinal, NoResponse, Forget] {
             self.timers.clear((id, timer));
         }
     }

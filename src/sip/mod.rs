@@ -6,17 +6,22 @@
 
 mod access;
 pub mod body;
+pub mod causes;
 pub mod counters;
 mod dialog;
+pub mod digest;
 pub mod endpoint;
 pub mod event;
 pub mod identity;
 mod incoming;
 mod invite;
+mod keepalive;
+pub mod locate;
 pub mod message;
 mod outline;
 mod proxy;
 pub mod reason;
+mod registration;
 mod syntax;
 mod transaction;
 pub mod trunk;
@@ -24,8 +29,10 @@ pub mod uri;
 pub mod via;
 pub mod wire;
 
-pub use endpoint::{Availability, Counts, Endpoint, EndpointConfig};
-pub use event::{Event, IncomingInvite, InfoAnswer, InviteBody, OutgoingInvite, Rejection, Transmit, Why};
+pub use endpoint::{Availability, Counts, Endpoint, EndpointConfig, NotPlaced, Target, TrunkCall, TrunkState, ways};
+pub use event::{
+    Event, IncomingInvite, InfoAnswer, InviteBody, OutgoingInvite, Redirects, Rejection, Transmit, Way, Ways, Why,
+};
 pub use identity::{Caller, called, caller};
 pub use message::Headers;
 pub use reason::{Reason, ReasonProtocol};
@@ -41,9 +48,16 @@ pub struct ListenerId(pub usize);
 pub struct DialogId(u64);
 
 impl DialogId {
+    /// The dialog of what is in none.
+    pub(crate) const NONE: Self = Self(u64::MAX);
+
     /// The dialog's number within its endpoint, for logs.
     #[must_use]
     pub const fn number(self) -> u64 {
         self.0
     }
 }
+
+/// One request of an endpoint outside a dialog; never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RequestId(u64);

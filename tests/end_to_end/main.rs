@@ -4,6 +4,7 @@
 
 mod bot;
 mod bridge;
+mod calls_out;
 mod http;
 mod operating;
 mod phone;

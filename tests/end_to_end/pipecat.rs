@@ -163,7 +163,7 @@ async fn call(bridge: &Bridge, number: &str, sound: &Sound, digits: (&str, f64),
     let address = "127.0.0.1".parse().expect("an address");
     let line = Line::open(&LineSettings { address, ladder: None, seed: next().into() }).expect("a port");
     let plan = CallPlan {
-        callee: Callee { uri: format!("sip:{number}@{}", bridge.sip), address: bridge.sip },
+        callee: Callee::at(&format!("sip:{number}@{}", bridge.sip), bridge.sip),
         from: "0911".to_owned(),
         headers: vec![("X-Exotel-AccountSid".to_owned(), ACCOUNT.to_owned())],
         sound: sound.clone(),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use trunkstream::base::random::Random;
 use trunkstream::config::{Config, Listener, Trunk};
-use trunkstream::sip::{DialogId, Endpoint, EndpointConfig, Event, ListenerId, OutgoingInvite, Trunks};
+use trunkstream::sip::{DialogId, Endpoint, EndpointConfig, Event, ListenerId, OutgoingInvite, Trunks, Ways};
 
 /// What the link does to each datagram: percentages, and a delay of 10 ms to `jitter` more.
 #[derive(Debug, Clone, Copy, Default)]
@@ -78,6 +78,7 @@ impl World {
             to: "<sip:1000@198.51.100.2>".into(),
             headers: Vec::new(),
             sdp: Some(b"v=0\r\n".to_vec()),
+            ways: Ways::default(),
         };
         let dialog = self.caller.endpoint.invite(self.now, invite);
         self.collect();

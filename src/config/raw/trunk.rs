@@ -17,9 +17,28 @@ pub(in crate::config) struct Trunk {
     /// The accounts it calls for, where there are several; a call's `X-Exotel-AccountSid` picks one.
     #[schemars(example = ["acc1", "acc2"], extend("x-instead-of" = "account"))]
     pub accounts: Option<Vec<String>>,
-    /// Networks or addresses that its signalling comes from.
-    #[schemars(example = ["198.51.100.0/24"], extend("x-required" = true))]
-    pub allow: Vec<String>,
+    /// Networks or addresses that its signalling comes from. Required, except where `auth` or `destinations` is given.
+    #[schemars(example = ["198.51.100.0/24"])]
+    pub allow: Option<Vec<String>>,
+    /// Digest credentials: `{ username = "NAME", password = "SECRET" }`, the password as it is, `env:NAME` (an environment
+    /// variable) or `file:PATH`. With them the trunk's calls may come from anywhere; those from `allow` need none. They
+    /// also answer when the peer asks us: for calls out, REGISTER and what we send within calls.
+    #[schemars(example = Auth::example())]
+    pub auth: Option<Auth>,
+    /// Where calls out go, the preferred first: "sip:HOST[:PORT]", the others in turn when one is down or overloaded. A name
+    /// without port is looked up by RFC 3263: NAPTR, SRV with priority and weight, A and AAAA.
+    #[schemars(example = ["sip:pbx.example:5060;transport=udp"])]
+    pub destinations: Vec<String>,
+    /// A destination that says nothing at all for this long is given up, and the next one is tried.
+    #[schemars(range(min = 1, max = 32))]
+    pub no_response_seconds: u32,
+    /// OPTIONS are sent to each destination this often, half as often while it is down; 0 is never.
+    #[schemars(range(min = 0, max = 3600))]
+    pub keepalive_seconds: u32,
+    /// Register at the PBX, where it insists: `{ user = "NAME", domain = "pbx.example", expires_seconds = 600 }`. It goes to the
+    /// first destination; `user` is that of `auth` and `domain` the host of the destination where not given.
+    #[schemars(example = Register::example())]
+    pub register: Option<Register>,
     /// Networks that its media may come from. Default: `allow`.
     #[schemars(example = ["198.51.100.0/24"])]
     pub media_allow: Option<Vec<String>>,
@@ -108,6 +127,53 @@ pub(in crate::config) struct Trunk {
     pub uui_avaya: bool,
 }
 
+/// Digest credentials.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct Auth {
+    /// The user name.
+    #[schemars(example = &"pbx1", extend("x-required" = true))]
+    #[serde(default)]
+    pub username: String,
+    /// The password, or where it stands.
+    #[schemars(example = &"env:PBX1_PASSWORD", extend("x-required" = true))]
+    #[serde(default)]
+    pub password: String,
+}
+
+impl Auth {
+    fn example() -> Self {
+        Self { username: "pbx1".into(), password: "env:PBX1_PASSWORD".into() }
+    }
+}
+
+/// Our registration at a PBX.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(in crate::config) struct Register {
+    /// User part of the address of record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Its domain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
+    /// How long a registration is asked for.
+    #[schemars(range(min = 60, max = 86_400))]
+    pub expires_seconds: u32,
+}
+
+impl Default for Register {
+    fn default() -> Self {
+        Self { user: None, domain: None, expires_seconds: 600 }
+    }
+}
+
+impl Register {
+    fn example() -> Self {
+        Self { user: Some("bridge".into()), ..Self::default() }
+    }
+}
+
 /// Headers that PBXs and SBCs add for themselves (HDR-015).
 const INFRASTRUCTURE_HEADERS: [&str; 10] = [
     "X-Genesys-*",
@@ -128,7 +194,12 @@ impl Default for Trunk {
             name: String::new(),
             account: None,
             accounts: None,
-            allow: Vec::new(),
+            allow: None,
+            auth: None,
+            destinations: Vec::new(),
+            no_response_seconds: 6,
+            keepalive_seconds: 30,
+            register: None,
             media_allow: None,
             account_header: AccountHeader::Required,
             force_rport: true,

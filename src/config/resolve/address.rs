@@ -41,7 +41,9 @@ pub(super) fn resolve(
     let listeners = listeners(raw, sip_advertised, rules, report);
     let (media_bind, media_advertised) = media(raw, media_own, sip_advertised, rules, report);
     let open = listeners.iter().any(|(_, listener)| !listener.bind.ip().is_loopback());
-    let strangers = trunks.iter().flat_map(|trunk| &trunk.allow).any(|net| !net.addr().is_loopback());
+    let roams = |trunk: &Arc<Trunk>| trunk.auth.is_some() && trunk.allow.is_empty();
+    let strangers =
+        trunks.iter().flat_map(|trunk| &trunk.allow).any(|net| !net.addr().is_loopback()) || trunks.iter().any(roams);
     if open && strangers {
         refuse_loopback(&listeners, media_bind, media_advertised, report);
     }

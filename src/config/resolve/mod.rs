@@ -4,6 +4,7 @@
 //! on. The result counts only where the report is empty.
 
 mod address;
+mod outgoing;
 mod tenant;
 
 use std::net::IpAddr;
@@ -33,7 +34,8 @@ pub(super) fn resolve(raw: &Raw, route_source: Option<IpAddr>, report: &mut Repo
     address::check_overlap(&sip, &media, report);
     let limits = limits(&raw.limits, &media);
     let log = log(&raw.log, report);
-    Config { sip, media, admin, limits, log, accounts, trunks, numbers, flows, route_source }
+    let secrets = outgoing::secrets(raw, report);
+    Config { sip, media, admin, limits, log, accounts, trunks, numbers, flows, route_source, secrets }
 }
 
 fn sip(raw: &raw::Sip, addresses: &address::Addresses, report: &mut Report) -> Sip {
@@ -61,6 +63,7 @@ fn sip(raw: &raw::Sip, addresses: &address::Addresses, report: &mut Report) -> S
         t4: milliseconds(raw.t4_milliseconds),
         answer_deadline: seconds(raw.answer_deadline_seconds),
         unknown_source_per_minute: raw.unknown_source_answers_per_minute,
+        digest: outgoing::digest(raw, report),
         dscp: raw.dscp,
     }
 }

@@ -14,7 +14,7 @@ use crate::config::{
     UuiEncoding, value,
 };
 
-use super::{each, one};
+use super::{each, one, outgoing};
 
 const SID: &str = "expected 1 to 64 of A-Z a-z 0-9 _ . -";
 
@@ -60,6 +60,7 @@ fn hint<'a>(word: &str, known: impl Iterator<Item = &'a str> + Clone) -> String 
 
 pub(super) fn trunks(raw: &raw::Raw, accounts: &[Account], report: &mut Report) -> Vec<Arc<Trunk>> {
     let mut trunks: Vec<Arc<Trunk>> = Vec::new();
+    let mut users = HashSet::new();
     let mut pairs: HashMap<(IpNet, AccountSid), String> = HashMap::new();
     for (i, own) in raw.trunk.iter().enumerate() {
         let path = format!("trunk[{i}]");
@@ -76,6 +77,12 @@ pub(super) fn trunks(raw: &raw::Raw, accounts: &[Account], report: &mut Report) 
                 report.wrong(&format!("{path}.allow"), message);
             }
         }
+        for sid in trunk.auth.iter().flat_map(|_| &trunk.accounts) {
+            let username = trunk.auth.as_ref().map(|login| login.username.clone());
+            if !users.insert((username, sid.clone())) {
+                report.wrong(&format!("{path}.auth.username"), format!("another trunk has it for account {sid} too"));
+            }
+        }
         trunks.push(Arc::new(trunk));
     }
     trunks
@@ -83,18 +90,18 @@ pub(super) fn trunks(raw: &raw::Raw, accounts: &[Account], report: &mut Report) 
 
 fn trunk(path: &str, raw: &raw::Trunk, accounts: &[Account], report: &mut Report) -> Trunk {
     let name = one(&format!("{path}.name"), &raw.name, value::trunk_name, report).unwrap_or_default();
-    let allow = networks(&format!("{path}.allow"), &raw.allow, report);
+    let auth = outgoing::auth(path, raw.auth.as_ref(), report);
+    let outgoing = outgoing::outgoing(path, raw, report);
+    let allow = allow(path, raw, report);
     let media_allow = raw.media_allow.as_ref().map(|nets| networks(&format!("{path}.media_allow"), nets, report));
     let codecs = raw.codecs.as_ref().map(|codecs| self::codecs(&format!("{path}.codecs"), codecs, report));
     let accounts = trunk_accounts(path, raw, accounts, report);
-    let optional = matches!(raw.account_header, raw::AccountHeader::Optional);
-    if optional && accounts.len() > 1 {
-        let message = "\"optional\" needs a trunk with one account: with several only the header tells which";
-        report.wrong(&format!("{path}.account_header"), message);
-    }
+    let optional = account_header_optional(path, raw, &accounts, report);
     Trunk {
         name,
         accounts,
+        auth,
+        outgoing,
         media_allow: media_allow.unwrap_or_else(|| allow.clone()),
         allow,
         account_header_optional: optional,
@@ -170,6 +177,28 @@ fn networks(path: &str, texts: &[String], report: &mut Report) -> Vec<IpNet> {
         report.wrong(path, "expected at least one network or address, for example [\"198.51.100.0/24\"]");
     }
     networks
+}
+
+fn account_header_optional(path: &str, raw: &raw::Trunk, accounts: &[AccountSid], report: &mut Report) -> bool {
+    let optional = matches!(raw.account_header, raw::AccountHeader::Optional);
+    if optional && accounts.len() > 1 {
+        let message = "\"optional\" needs a trunk with one account: with several only the header tells which";
+        report.wrong(&format!("{path}.account_header"), message);
+    }
+    optional
+}
+
+/// Networks without credentials; none are needed where credentials say who calls, or nobody does.
+fn allow(path: &str, raw: &raw::Trunk, report: &mut Report) -> Vec<IpNet> {
+    let path = format!("{path}.allow");
+    match &raw.allow {
+        Some(texts) => networks(&path, texts, report),
+        None if raw.auth.is_some() || !raw.destinations.is_empty() => Vec::new(),
+        None => {
+            report.wrong(&path, "is missing, for example [\"198.51.100.0/24\"]; or give auth or destinations");
+            Vec::new()
+        }
+    }
 }
 
 fn codecs(path: &str, texts: &[String], report: &mut Report) -> Vec<String> {

@@ -22,8 +22,6 @@ use crate::sip::{DialogId, Event, ListenerId, OutgoingInvite};
 const CANCEL_PATIENCE: Duration = Duration::from_secs(1);
 /// How long the answer to a BYE is waited for: four transmissions.
 const BYE_PATIENCE: Duration = Duration::from_secs(6);
-/// Nobody answered an INVITE for 64·T1 (RFC 3261, 17.1.1.2).
-const TIMER_B: Duration = Duration::from_secs(32);
 /// Milliseconds in a packet.
 const PTIME_MS: u16 = 20;
 
@@ -72,6 +70,7 @@ impl<'a> Call<'a> {
             to: format!("<{}>", plan.callee.uri),
             headers: plan.headers.clone(),
             sdp: Some(negotiation.offer()),
+            ways: plan.callee.ways.clone(),
         };
         let placed = line.invite(plan.callee.address, invite).await;
         let (dialog, events) = placed.ok_or_else(|| "the SIP line is down".to_owned())?;
@@ -79,7 +78,7 @@ impl<'a> Call<'a> {
     }
 
     async fn run(mut self, begin: Instant, random: Random) -> End {
-        let sdp = match self.wait_for_answer().await {
+        let sdp = match self.wait_for_answer(begin).await {
             Waited::Answered(sdp) => sdp.unwrap_or_default(),
             Waited::Over(outcome) => return (outcome, None, None),
         };
@@ -97,15 +96,15 @@ impl<'a> Call<'a> {
         }
     }
 
-    async fn wait_for_answer(&mut self) -> Waited {
+    async fn wait_for_answer(&mut self, begin: Instant) -> Waited {
         let patience = self.plan.patience;
         tokio::select! {
-            waited = final_response(&mut self.events, patience) => return waited,
+            waited = final_response(&mut self.events, begin) => return waited,
             () = tokio::time::sleep(patience) => {}
             () = self.line.stopped() => {}
         }
         self.line.cancel(self.dialog);
-        match timeout(CANCEL_PATIENCE, final_response(&mut self.events, patience)).await {
+        match timeout(CANCEL_PATIENCE, final_response(&mut self.events, begin)).await {
             // The 200 crossed our CANCEL; the endpoint has sent the BYE.
             Ok(Waited::Answered(_)) => Waited::Over(Outcome::NoAnswer(patience)),
             Ok(Waited::Over(Outcome::Refused { code: 487, .. })) => Waited::Over(Outcome::NoAnswer(patience)),
@@ -151,14 +150,14 @@ impl<'a> Call<'a> {
     }
 }
 
-/// Reads events until the call is answered or over.
-async fn final_response(events: &mut UnboundedReceiver<Event>, patience: Duration) -> Waited {
+/// Reads events until the call, placed at `begin`, is answered or over.
+async fn final_response(events: &mut UnboundedReceiver<Event>, begin: Instant) -> Waited {
     while let Some(event) = events.recv().await {
         match event {
             Event::Answered { sdp, .. } => return Waited::Answered(sdp),
             // A 408 without headers is no response of the peer: it is the transaction's timer B.
             Event::Rejected { code: 408, headers, .. } if headers.iter().next().is_none() => {
-                return Waited::Over(Outcome::NoResponse(patience.min(TIMER_B)));
+                return Waited::Over(Outcome::NoResponse(begin.elapsed()));
             }
             Event::Rejected { code, phrase, reasons, .. } => {
                 return Waited::Over(Outcome::Refused { code, phrase, reasons });

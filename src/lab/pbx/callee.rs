@@ -2,17 +2,17 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::net::{UdpSocket, lookup_host};
+use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
-use crate::sip::Uri;
+use crate::config::{Destination, DestinationHost, DestinationTransport, Login, Trunk};
 use crate::sip::uri::{Host, Scheme, UriError};
+use crate::sip::{Target, Uri, Way, Ways, ways};
 
-/// SIP's port where the URI names none.
-const DEFAULT_PORT: u16 = 5060;
 /// How long "nobody listens here" may take to come back: it comes from the host itself, or not at all.
 const REFUSAL: Duration = Duration::from_millis(60);
 
@@ -31,8 +31,8 @@ pub enum CalleeError {
     #[error("{0:?} cannot be called: SIP over UDP only, as sip:NUMBER@HOST[:PORT]")]
     Transport(String),
     /// The host has no address.
-    #[error("{0} has no address: {1}")]
-    Host(String, io::Error),
+    #[error("{0} has no address: DNS knows no NAPTR, SRV, A or AAAA record that leads to one")]
+    Host(String),
     /// The host answered that nobody listens.
     #[error("nobody listens at udp:{0} (connection refused): is the bridge running, and on this address and port?")]
     Refused(SocketAddr),
@@ -42,23 +42,47 @@ pub enum CalleeError {
 }
 
 /// Whom to call.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Callee {
     /// Request-URI and To.
     pub uri: String,
     /// Where the INVITE goes.
     pub address: SocketAddr,
+    /// What may be done to get the call through.
+    pub ways: Ways,
 }
 
 impl Callee {
-    /// Reads `sip:1000@host:5060`, `1000@host` or `host`, and looks the host up.
+    /// A callee at an address that is known.
+    #[must_use]
+    pub fn at(uri: &str, address: SocketAddr) -> Self {
+        Self { uri: uri.to_owned(), address, ways: Ways::default() }
+    }
+
+    /// A callee that may be at any of these addresses, tried in turn; `None` where there is none.
+    #[must_use]
+    pub fn at_one_of(uri: &str, addresses: &[SocketAddr], login: Option<Arc<Login>>) -> Option<Self> {
+        let (first, others) = addresses.split_first()?;
+        let others = others.iter().map(|target| Way { target: *target, request_uri: uri.to_owned() });
+        let ways = Ways { others: others.collect(), login, ..Ways::default() };
+        Some(Self { ways, ..Self::at(uri, *first) })
+    }
+
+    /// Who has `number` behind a trunk whose destinations are at `targets`; `None` where there are none.
+    #[must_use]
+    pub fn through(trunk: &Trunk, targets: &[Target], number: &str) -> Option<Self> {
+        let (first, ways) = ways(trunk, targets, number)?;
+        Some(Self { ways, ..Self::at(&first.request_uri, first.target) })
+    }
+
+    /// Reads `sip:1000@host:5060`, `1000@host` or `host`: the URI, and where that is.
     ///
     /// # Errors
-    /// Anything but a SIP URI for UDP, a number without a host, and a host without address.
-    pub async fn resolve(text: &str) -> Result<Self, CalleeError> {
+    /// Anything but a SIP URI for UDP, and a number without a host.
+    pub fn parse(text: &str) -> Result<(String, Destination), CalleeError> {
         // A resolver would take 1000 for the IPv4 address 0.0.3.232.
         let bare = text.strip_prefix("sip:").unwrap_or(text);
-        if !bare.is_empty() && bare.chars().all(|c| c.is_ascii_digit() || "+*#-".contains(c)) {
+        if is_number(bare) {
             return Err(CalleeError::Number(bare.to_owned()));
         }
         let full = if text.contains(':') && text.split(':').next().is_some_and(|scheme| !scheme.contains(['@', '.'])) {
@@ -67,24 +91,23 @@ impl Callee {
             format!("sip:{text}")
         };
         let uri = Uri::parse(&full).map_err(|error| CalleeError::Uri(text.to_owned(), error))?;
-        let udp = uri.param("transport").is_none_or(|transport| transport.eq_ignore_ascii_case("udp"));
+        let transport = uri.param("transport").map(str::to_ascii_lowercase);
+        let udp = transport.as_deref().is_none_or(|transport| transport == "udp");
         let Some(host) = uri.host.as_ref().filter(|_| uri.scheme == Scheme::Sip && udp) else {
             return Err(CalleeError::Transport(text.to_owned()));
         };
-        let port = uri.port.unwrap_or(DEFAULT_PORT);
-        let address = match host {
-            Host::Ip(ip) => SocketAddr::new(*ip, port),
-            Host::Name(name) => look_up(name, port).await.map_err(|error| CalleeError::Host(name.clone(), error))?,
+        let host = match host {
+            Host::Ip(ip) => DestinationHost::Ip(*ip),
+            Host::Name(name) => DestinationHost::Name(name.clone()),
         };
-        Ok(Self { uri: full, address })
+        Ok((full, Destination { host, port: uri.port, transport: transport.map(|_| DestinationTransport::Udp) }))
     }
 }
 
-/// The host's first IPv4 address, else its first address.
-async fn look_up(name: &str, port: u16) -> io::Result<SocketAddr> {
-    let addresses: Vec<SocketAddr> = lookup_host((name, port)).await?.collect();
-    let first = addresses.iter().find(|address| address.is_ipv4()).or(addresses.first());
-    first.copied().ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address"))
+/// Whether `text` is a number as people dial it.
+#[must_use]
+pub fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_digit() || "+*#-".contains(c))
 }
 
 /// Our address towards `peer`, by the system's routes. Nothing is sent.
@@ -122,39 +145,39 @@ pub async fn probe(local: IpAddr, peer: SocketAddr) -> Result<(), CalleeError> {
 mod tests {
     use super::*;
 
-    async fn resolve(text: &str) -> Result<(String, SocketAddr), String> {
-        let callee = Callee::resolve(text).await.map_err(|error| error.to_string())?;
-        Ok((callee.uri, callee.address))
+    fn parse(text: &str) -> Result<(String, String), String> {
+        let (uri, destination) = Callee::parse(text).map_err(|error| error.to_string())?;
+        Ok((uri, destination.to_string()))
     }
 
-    #[tokio::test]
-    async fn a_callee_is_a_sip_uri_with_or_without_its_scheme_and_port() {
-        for (text, uri, address) in [
+    #[test]
+    fn a_callee_is_a_sip_uri_with_or_without_its_scheme_and_port() {
+        for (text, uri, destination) in [
             ("sip:1000@127.0.0.1:5070", "sip:1000@127.0.0.1:5070", "127.0.0.1:5070"),
-            ("1000@192.0.2.1", "sip:1000@192.0.2.1", "192.0.2.1:5060"),
-            ("1000@192.0.2.1:5080", "sip:1000@192.0.2.1:5080", "192.0.2.1:5080"),
+            ("1000@192.0.2.1", "sip:1000@192.0.2.1", "192.0.2.1"),
+            ("1000@PBX.example:5080", "sip:1000@PBX.example:5080", "pbx.example:5080"),
             ("192.0.2.1:5080", "sip:192.0.2.1:5080", "192.0.2.1:5080"),
-            ("sip:1000@[2001:db8::1]", "sip:1000@[2001:db8::1]", "[2001:db8::1]:5060"),
-            ("sip:1000@127.0.0.1;transport=UDP", "sip:1000@127.0.0.1;transport=UDP", "127.0.0.1:5060"),
+            ("sip:1000@[2001:db8::1]", "sip:1000@[2001:db8::1]", "[2001:db8::1]"),
+            ("sip:1000@127.0.0.1;transport=UDP", "sip:1000@127.0.0.1;transport=UDP", "127.0.0.1"),
         ] {
-            assert_eq!(resolve(text).await, Ok((uri.to_owned(), address.parse().expect("an address"))), "{text}");
+            assert_eq!(parse(text), Ok((uri.to_owned(), destination.to_owned())), "{text}");
         }
     }
 
-    #[tokio::test]
-    async fn what_cannot_be_called_is_refused_with_what_was_expected() {
+    #[test]
+    fn what_cannot_be_called_is_refused_with_what_was_expected() {
         for text in ["tel:+123", "sips:1000@127.0.0.1", "sip:1000@127.0.0.1;transport=tcp"] {
-            let error = resolve(text).await.expect_err("not over UDP");
+            let error = parse(text).expect_err("not over UDP");
             assert!(error.contains("SIP over UDP only"), "{error}");
         }
-        let error = resolve("sip:1000@").await.expect_err("no host");
+        let error = parse("sip:1000@").expect_err("no host");
         assert!(error.contains("sip:NUMBER@HOST"), "{error}");
     }
 
-    #[tokio::test]
-    async fn a_number_alone_is_not_taken_for_an_address() {
+    #[test]
+    fn a_number_alone_is_not_taken_for_an_address() {
         for text in ["1000", "sip:1000", "+911234567890", "*98"] {
-            let error = resolve(text).await.expect_err("no host");
+            let error = parse(text).expect_err("no host");
             let number = text.trim_start_matches("sip:");
             assert!(error.contains(&format!("sip:{number}@HOST")), "{error}");
         }

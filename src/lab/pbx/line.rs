@@ -50,7 +50,7 @@ pub struct Line {
 }
 
 enum Command {
-    Invite { invite: OutgoingInvite, events: mpsc::UnboundedSender<Event>, dialog: oneshot::Sender<DialogId> },
+    Invite { invite: Box<OutgoingInvite>, events: mpsc::UnboundedSender<Event>, dialog: oneshot::Sender<DialogId> },
     Cancel(DialogId),
     Bye(DialogId),
     Remark(String),
@@ -124,7 +124,7 @@ impl Line {
         (invite.listener, invite.target) = (ListenerId(0), to);
         let (events, received) = mpsc::unbounded_channel();
         let (dialog, placed) = oneshot::channel();
-        self.command(Command::Invite { invite, events, dialog });
+        self.command(Command::Invite { invite: Box::new(invite), events, dialog });
         Some((placed.await.ok()?, received))
     }
 
@@ -210,7 +210,7 @@ impl Driver {
         match command {
             Command::Invite { invite, events, dialog } => {
                 self.started.get_or_insert(now);
-                let id = self.endpoint.invite(now, invite);
+                let id = self.endpoint.invite(now, *invite);
                 self.calls.insert(id, (events, false));
                 let _ = dialog.send(id);
             }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::heard::Heard;
 use super::statistics::Spread;
+use crate::sip::causes::{LegResult, result_of};
 use crate::sip::{Reason, ReasonProtocol};
 
 /// A call from INVITE to its end.
@@ -63,6 +64,17 @@ impl Outcome {
         }
     }
 
+    /// What it means to whoever had it placed; `None` where it was answered, or not placed at all.
+    #[must_use]
+    pub fn result(&self) -> Option<LegResult> {
+        match self {
+            Self::Refused { code, reasons, .. } => Some(result_of(*code, reasons)),
+            Self::NoResponse(_) | Self::NoAnswer(_) => Some(LegResult::NoAnswer),
+            Self::HungUp | Self::PeerHungUp(_) | Self::ByeUnanswered => None,
+            Self::AnswerUnusable(_) | Self::Failed(_) => None,
+        }
+    }
+
     /// What to look at, where experience says.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
@@ -72,6 +84,9 @@ impl Outcome {
         };
         match code {
             400 => Some("the bridge wants exactly one X-Exotel-AccountSid (see --account)"),
+            401 | 407 => {
+                Some("credentials are asked for: --user and --password, or auth of the trunk; or they are wrong")
+            }
             403 => Some("the bridge needs a [[trunk]] that allows this machine, and --account naming an account of it"),
             404 => Some("the bridge has no [[number]] for this user part in this account (number = \"*\" takes any)"),
             480 => Some("the account's max_streams is reached, or the bot says it is busy"),

@@ -58,6 +58,7 @@ impl Endpoint {
         let pending = Pending { transaction: opened.transaction, request: incoming.request };
         let id = self.usages.insert(Usage::answering(dialog, pending, had_offer, merge));
         self.transactions.assign(opened.transaction, id);
+        self.set_login(id, trunks.iter().find_map(|trunk| trunk.auth.clone()));
         if let Some(expires) = expires {
             self.usages.arm(id, UsageTimer::Expires, now + expires);
         }

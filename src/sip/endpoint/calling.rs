@@ -6,34 +6,52 @@ use super::Endpoint;
 use super::session::push_sdp;
 use crate::sip::dialog::{self, Dialog};
 use crate::sip::event::{Event, OutgoingInvite};
-use crate::sip::invite::{Calling, Cancel, State, Usage, UsageTimer};
+use crate::sip::invite::{Calling, Cancel, Plan, State, Usage, UsageTimer};
 use crate::sip::message::{ALLOW, Method, Response, phrase};
 use crate::sip::reason::Reason;
-use crate::sip::transaction::{Owner, Path, Purpose};
+use crate::sip::transaction::{Owner, Path, Purpose, TransactionId};
 use crate::sip::{DialogId, Headers, body};
 
 impl Endpoint {
     /// Places a call. `Provisional`, `Answered` or `Rejected` follow.
     pub fn invite(&mut self, now: Instant, call: OutgoingInvite) -> DialogId {
-        let (call_id, tag, branch) = (self.random.hex(16), self.mint_tag(), self.mint_branch());
+        let (call_id, tag) = (self.random.hex(16), self.mint_tag());
         let path = Path { listener: call.listener, to: call.target };
         let shown = self.shown(call.listener, call.target.ip());
         let mut dialog = Dialog::calling(&call_id, &tag, &call.from, &call.to, shown, path);
         dialog.aim(&call.request_uri);
-        let cseq = dialog.next_cseq();
+        let (id, cseq) = (self.usages.next_id(), dialog.next_cseq());
+        let transaction = self.open_invite(now, id, &dialog, &call, cseq);
+        let (login, no_response) = (call.ways.login.clone(), call.ways.no_response);
+        let calling =
+            Calling { transaction, cseq, had_offer: call.sdp.is_some(), cancel: Cancel::No, plan: Plan::new(call) };
+        let id = self.usages.insert(Usage::calling(dialog, calling));
+        self.set_login(id, login);
+        if let Some(no_response) = no_response {
+            self.usages.arm(id, UsageTimer::NoResponse, now + no_response);
+        }
+        id
+    }
+
+    /// Sends the INVITE of a call in a transaction of its own.
+    pub(super) fn open_invite(
+        &mut self,
+        now: Instant,
+        id: DialogId,
+        dialog: &Dialog,
+        call: &OutgoingInvite,
+        cseq: u32,
+    ) -> TransactionId {
+        let branch = self.mint_branch();
         let mut request = dialog.request(Method::INVITE, cseq, &branch);
         request.headers.push("Allow", ALLOW);
         self.sign(&mut request);
         for (name, value) in &call.headers {
             request.headers.push(name, value.as_str());
         }
-        let had_offer = call.sdp.is_some();
-        push_sdp(&mut request, call.sdp);
-        let id = self.usages.next_id();
+        push_sdp(&mut request, call.sdp.clone());
         let owner = Owner { dialog: id, purpose: Purpose::Invite };
-        let transaction = self.transactions.open_client(now, path, request, owner, &mut self.out);
-        let calling = Calling { transaction, cseq, had_offer, cancel: Cancel::No };
-        self.usages.insert(Usage::calling(dialog, calling))
+        self.transactions.open_client(now, dialog.peer, request, owner, &mut self.out)
     }
 
     /// A response to our INVITE.
@@ -53,6 +71,7 @@ impl Endpoint {
         if usage.dialog.remote_tag.is_empty() && !dialog::remote_tag(response).is_empty() {
             usage.dialog.establish(response);
         }
+        self.usages.disarm(id, UsageTimer::NoResponse);
         self.send_wanted_cancel(now, id);
         if response.code > 100 {
             let sdp = body::sdp(&response.headers, &response.body).ok().flatten();
@@ -102,7 +121,7 @@ impl Endpoint {
     }
 
     /// ACK and BYE to a second callee that answered, or to one that answered too late.
-    fn leave_fork(&mut self, now: Instant, id: DialogId, response: &Response) {
+    pub(super) fn leave_fork(&mut self, now: Instant, id: DialogId, response: &Response) {
         let branch = self.mint_branch();
         let Some(usage) = self.usages.get(id) else { return };
         let mut fork = usage.dialog.clone();
@@ -115,9 +134,18 @@ impl Endpoint {
         self.transactions.open_client(now, fork.next_hop(), bye, owner, &mut self.out);
     }
 
+    /// A refusal counts, unless another destination is to be tried (SIP-055) or the call is redirected.
     fn invite_refused(&mut self, now: Instant, id: DialogId, response: Response) {
         let Some(usage) = self.usages.get(id) else { return };
-        if matches!(usage.state, State::Calling(_)) {
+        if !matches!(usage.state, State::Calling(_)) {
+            return;
+        }
+        let elsewhere = match response.code {
+            300..=399 => self.follow(now, id, &response),
+            503 => self.try_next(now, id, "answered 503"),
+            _ => false,
+        };
+        if !elsewhere {
             let reasons = Reason::parse_all(response.headers.get_all("Reason"));
             let Response { code, phrase, headers, .. } = response;
             self.raise(Event::Rejected { dialog: id, code, phrase, reasons, headers });
@@ -128,22 +156,31 @@ impl Endpoint {
     /// No response to our INVITE at all.
     pub(super) fn invite_timed_out(&mut self, now: Instant, id: DialogId) {
         let Some(usage) = self.usages.get(id) else { return };
-        if matches!(usage.state, State::Calling(_)) {
+        if matches!(usage.state, State::Calling(_)) && !self.try_next(now, id, "does not answer") {
             let (phrase, headers) = (phrase(408), Headers::new());
             self.raise(Event::Rejected { dialog: id, code: 408, phrase, reasons: Vec::new(), headers });
             self.end(now, id, false);
         }
     }
 
+    /// A destination said nothing at all for as long as its trunk waits: timer B, shortened (SIP-055).
+    pub(super) fn no_response(&mut self, now: Instant, id: DialogId) {
+        self.give_up(now, id);
+    }
+
     /// No final response within 64·T1 of our CANCEL: the call counts as cancelled (RFC 3261 section 9.1).
     pub(super) fn no_final(&mut self, now: Instant, id: DialogId) {
+        self.give_up(now, id);
+        self.usages.disarm(id, UsageTimer::NoFinal);
+    }
+
+    fn give_up(&mut self, now: Instant, id: DialogId) {
         let Some(usage) = self.usages.get(id) else { return };
         if let State::Calling(calling) = &usage.state {
             let transaction = calling.transaction;
             self.transactions.abandon(transaction);
             self.out.counters.timed_out("invite_client");
             self.invite_timed_out(now, id);
-            self.usages.disarm(id, UsageTimer::NoFinal);
         }
     }
 }

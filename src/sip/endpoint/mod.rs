@@ -5,8 +5,12 @@
 //! drained after each of the others. A command returns `false`, and does nothing, where the dialog is gone or in no
 //! state for it.
 
+mod alone;
 mod answering;
+mod authenticating;
 mod calling;
+mod challenged;
+mod failover;
 mod in_dialog;
 mod requests;
 mod responses;
@@ -15,12 +19,18 @@ mod session;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod upstream;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
+
+use alone::Alone;
+use authenticating::Authentication;
+use upstream::Upstream;
+pub use upstream::{NotPlaced, Target, TrunkCall, TrunkState, ways};
 
 use super::access::{CallRate, Strangers, Told};
 use super::counters::Count;
@@ -30,7 +40,7 @@ use super::message::{ALLOW, Request, Response};
 use super::transaction::{Outbox, Timing, Timings, TransactionId, Transactions};
 use super::trunk::Trunks;
 use super::via::COOKIE;
-use super::{DialogId, ListenerId};
+use super::{DialogId, ListenerId, RequestId};
 use crate::base::random::Random;
 use crate::config;
 
@@ -131,6 +141,10 @@ pub struct Endpoint {
     transactions: Transactions,
     usages: Usages,
     strangers: Strangers,
+    authentication: Authentication,
+    alone: HashMap<RequestId, Alone>,
+    next_request: u64,
+    upstreams: Vec<Upstream>,
     told: Told,
     call_rate: CallRate,
     out: Outbox,
@@ -146,6 +160,10 @@ impl Endpoint {
         transactions.set_trunks(&trunks);
         Self {
             strangers: Strangers::new(config.unknown_source_per_minute, &mut random),
+            authentication: Authentication::new(&mut random),
+            alone: HashMap::new(),
+            next_request: 0,
+            upstreams: Vec::new(),
             told: Told::default(),
             call_rate: CallRate::new(0),
             config,
@@ -189,10 +207,8 @@ impl Endpoint {
     /// When to call `handle_timeout` at the latest.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        match (self.transactions.poll_timeout(), self.usages.poll_timeout()) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        let own = [self.transactions.poll_timeout(), self.usages.poll_timeout(), self.upstream_timeout()];
+        own.into_iter().flatten().min()
     }
 
     /// Handles every timer whose time has come.
@@ -210,9 +226,11 @@ impl Endpoint {
                 UsageTimer::NoAck => self.no_ack(now, id),
                 UsageTimer::RetryReinvite => self.retry_reinvite(now, id),
                 UsageTimer::NoFinal => self.no_final(now, id),
+                UsageTimer::NoResponse => self.no_response(now, id),
                 UsageTimer::Forget => self.usages.forget(id),
             }
         }
+        self.look_after_upstreams(now);
     }
 
     /// What is alive now.
@@ -227,6 +245,12 @@ impl Endpoint {
     /// Takes what was counted since the last time.
     pub fn take_counters(&mut self) -> Vec<Count> {
         self.out.counters.take()
+    }
+
+    /// The listener that a request to `peer` leaves from: the first of its IP version.
+    fn listener_for(&self, peer: SocketAddr) -> Option<ListenerId> {
+        let fits = |own: &config::Listener| own.bind.is_ipv4() == peer.is_ipv4();
+        self.config.listeners.iter().position(fits).map(ListenerId)
     }
 
     /// The address that a peer is shown (OPS-001): the bind address inside `local_nets` where it is one, else the

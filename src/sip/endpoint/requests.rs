@@ -98,6 +98,9 @@ impl Endpoint {
     }
 
     fn refuse_stranger(&mut self, now: Instant, arrival: Arrival, bytes: &[u8]) {
+        if self.may_authenticate(bytes) {
+            return self.authenticate(now, arrival, bytes);
+        }
         match self.told.news(now, arrival.peer) {
             Some(News::Source) => {
                 let word = wire::first_word(bytes);
@@ -119,7 +122,7 @@ impl Endpoint {
         }
     }
 
-    fn handle_request(
+    pub(super) fn handle_request(
         &mut self,
         now: Instant,
         arrival: Arrival,

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::Endpoint;
 use crate::sip::event::Event;
-use crate::sip::invite::Usage;
+use crate::sip::invite::{State, Usage};
 use crate::sip::message::{CSeq, Method, Response};
 use crate::sip::transaction::{Owner, Purpose};
 use crate::sip::uri::NameAddr;
@@ -19,7 +19,11 @@ impl Endpoint {
         let Some(owner) = self.transactions.handle_response(now, transaction, &response, &mut self.out) else {
             return;
         };
+        if self.answer_challenge(now, transaction, owner, &response) {
+            return;
+        }
         match owner.purpose {
+            Purpose::Alone(request) => self.alone_answered(now, request, &response),
             Purpose::Invite => self.invite_answered(now, owner.dialog, response),
             Purpose::Reinvite => self.reinvite_answered(now, owner.dialog, &response),
             Purpose::Bye if response.code >= 200 => self.end(now, owner.dialog, true),
@@ -37,6 +41,10 @@ impl Endpoint {
         let Some((id, usage)) = id.and_then(|id| Some((id, self.usages.get(id)?))) else { return };
         if !is_invite || !(200..300).contains(&response.code) {
             return;
+        }
+        if matches!(usage.state, State::Calling(_)) {
+            // A destination that was given up answers after all, while another one is tried.
+            return self.leave_fork(now, id, &response);
         }
         let acked = usage.ack_for(dialog::cseq_of(&response), &dialog::remote_tag(&response)).is_some();
         if usage.is_caller && (acked || usage.is_gone()) {
@@ -86,6 +94,7 @@ impl Endpoint {
     pub(super) fn request_timed_out(&mut self, now: Instant, owner: Owner) {
         let id = owner.dialog;
         match owner.purpose {
+            Purpose::Alone(request) => self.alone_timed_out(now, request),
             Purpose::Invite => self.invite_timed_out(now, id),
             Purpose::Reinvite => self.reinvite_refused(now, id, 408),
             Purpose::Bye => self.end(now, id, true),

@@ -76,9 +76,11 @@ impl InviteClient {
         matches!(self.0, State::Proceeding)
     }
 
-    /// Gives the call up: no final came after a CANCEL.
+    /// Gives the call up where no final response came.
     pub fn abandon(&mut self) {
-        self.0 = State::Terminated;
+        if matches!(self.0, State::Calling { .. } | State::Proceeding) {
+            self.0 = State::Terminated;
+        }
     }
 
     /// Whether it is over.

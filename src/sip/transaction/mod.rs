@@ -17,14 +17,14 @@ use client::Client;
 use invite_client::InviteClient;
 pub use invite_server::AckFate;
 use invite_server::InviteServer;
-pub use key::{MergeKey, ServerKey};
-use key::{branch, same_branch};
+use key::same_branch;
+pub use key::{MergeKey, ServerKey, branch};
 pub use outbox::{Outbox, Path};
 use server::Server;
 pub use timing::{Timer, Timing, Timings};
 
 use super::message::{CSeq, Method, Request, Response};
-use super::{DialogId, Trunks, wire};
+use super::{DialogId, RequestId, Trunks, wire};
 use crate::base::timer::TimerTable;
 
 /// One transaction.
@@ -90,6 +90,8 @@ pub enum Purpose {
     ForkBye,
     /// INFO.
     Info,
+    /// A request outside a dialog; the owner's dialog is [`DialogId::NONE`].
+    Alone(RequestId),
 }
 
 struct ServerSlot {
@@ -110,12 +112,27 @@ struct ClientSlot {
     key: (String, String),
     path: Path,
     owner: Owner,
+    /// As it was sent: a challenge is answered with it, a CANCEL or ACK is made of it.
+    request: Box<Request>,
+    /// A stale nonce of ours was answered in it.
+    stale: bool,
     machine: ClientMachine,
 }
 
 enum ClientMachine {
-    Invite { machine: InviteClient, invite: Box<Request> },
+    Invite(InviteClient),
     Other(Client),
+}
+
+/// What the table knows of a request of ours.
+#[derive(Debug, Clone, Copy)]
+pub struct Sent<'a> {
+    /// As it was sent.
+    pub request: &'a Request,
+    /// Where to.
+    pub path: Path,
+    /// It answered a challenge that said that the nonce before was stale.
+    pub stale: bool,
 }
 
 /// What the table knows of a server transaction.
@@ -270,13 +287,26 @@ impl Transactions {
         let timing = timings.of(path.to.ip());
         let mut context = Context { now, id, path, timing, timers, out };
         let machine = if request.method == Method::INVITE {
-            ClientMachine::Invite { machine: InviteClient::new(&mut context, bytes), invite: Box::new(request) }
+            ClientMachine::Invite(InviteClient::new(&mut context, bytes))
         } else {
             ClientMachine::Other(Client::new(&mut context, bytes))
         };
         self.client_keys.insert(key.clone(), id);
-        self.clients.insert(id, ClientSlot { key, path, owner, machine });
+        self.clients.insert(id, ClientSlot { key, path, owner, request: Box::new(request), stale: false, machine });
         id
+    }
+
+    /// The request of client transaction `id`.
+    pub fn sent(&self, id: TransactionId) -> Option<Sent<'_>> {
+        let slot = self.clients.get(&id)?;
+        Some(Sent { request: &slot.request, path: slot.path, stale: slot.stale })
+    }
+
+    /// Notes whether a stale nonce was answered on the way to client transaction `id`.
+    pub fn note_stale(&mut self, id: TransactionId, stale: bool) {
+        if let Some(slot) = self.clients.get_mut(&id) {
+            slot.stale = stale;
+        }
     }
 
     /// The client transaction a response belongs to (RFC 3261 section 17.1.3).
@@ -304,9 +334,9 @@ impl Transactions {
         let timing = timings.of(slot.path.to.ip());
         let mut context = Context { now, id, path: slot.path, timing, timers, out };
         let fate = match &mut slot.machine {
-            ClientMachine::Invite { machine, invite } => machine.handle_response(&mut context, response.code, || {
+            ClientMachine::Invite(machine) => machine.handle_response(&mut context, response.code, || {
                 let to = response.headers.values("To").next();
-                wire::write_request(&same_branch(invite, Method::ACK, to))
+                wire::write_request(&same_branch(&slot.request, Method::ACK, to))
             }),
             ClientMachine::Other(machine) => machine.handle_response(&mut context, response.code),
         };
@@ -317,16 +347,16 @@ impl Transactions {
     pub fn cancel_of(&self, id: TransactionId) -> Option<(Request, Path)> {
         let slot = self.clients.get(&id)?;
         match &slot.machine {
-            ClientMachine::Invite { machine, invite } if machine.is_proceeding() => {
-                Some((same_branch(invite, Method::CANCEL, None), slot.path))
+            ClientMachine::Invite(machine) if machine.is_proceeding() => {
+                Some((same_branch(&slot.request, Method::CANCEL, None), slot.path))
             }
-            ClientMachine::Invite { .. } | ClientMachine::Other(_) => None,
+            ClientMachine::Invite(_) | ClientMachine::Other(_) => None,
         }
     }
 
     /// Ends INVITE client transaction `id` without a final response.
     pub fn abandon(&mut self, id: TransactionId) {
-        if let Some(ClientSlot { machine: ClientMachine::Invite { machine, .. }, .. }) = self.clients.get_mut(&id) {
+        if let Some(ClientSlot { machine: ClientMachine::Invite(machine), .. }) = self.clients.get_mut(&id) {
             machine.abandon();
         }
         self.sweep(id);
@@ -357,7 +387,7 @@ impl Transactions {
             let timing = timings.of(slot.path.to.ip());
             let mut context = Context { now, id, path: slot.path, timing, timers, out };
             let (timed_out, kind) = match &mut slot.machine {
-                ClientMachine::Invite { machine, .. } => (machine.handle_timer(&mut context, timer), "invite_client"),
+                ClientMachine::Invite(machine) => (machine.handle_timer(&mut context, timer), "invite_client"),
                 ClientMachine::Other(machine) => (machine.handle_timer(&mut context, timer), "client"),
             };
             if timed_out {
@@ -384,7 +414,7 @@ impl Transactions {
             }
         }
         let over = |slot: &ClientSlot| match &slot.machine {
-            ClientMachine::Invite { machine, .. } => machine.is_terminated(),
+            ClientMachine::Invite(machine) => machine.is_terminated(),
             ClientMachine::Other(machine) => machine.is_terminated(),
         };
         if self.clients.get(&id).is_some_and(over)
@@ -397,7 +427,7 @@ impl Transactions {
     /// How many server and client transactions are alive: INVITE server, other server, INVITE client, other client.
     pub fn counts(&self) -> [usize; 4] {
         let invites = |slot: &&ServerSlot| matches!(slot.machine, ServerMachine::Invite(_));
-        let calls = |slot: &&ClientSlot| matches!(slot.machine, ClientMachine::Invite { .. });
+        let calls = |slot: &&ClientSlot| matches!(slot.machine, ClientMachine::Invite(_));
         let (invite_servers, invite_clients) =
             (self.servers.values().filter(invites).count(), self.clients.values().filter(calls).count());
         [invite_servers, self.servers.len() - invite_servers, invite_clients, self.clients.len() - invite_clients]

@@ -11,7 +11,7 @@ use trunkstream::config::{Config, Fill, IdleTx, JitterDelay, MediaNat};
 use trunkstream::media::codec::of_format;
 use trunkstream::media::{MediaFormat, MediaSession, MediaSettings, Srtp};
 use trunkstream::sip::{
-    DialogId, Endpoint, EndpointConfig, Event, Headers, ListenerId, OutgoingInvite, Reason, Rejection, Trunks,
+    DialogId, Endpoint, EndpointConfig, Event, Headers, ListenerId, OutgoingInvite, Reason, Rejection, Trunks, Ways,
 };
 
 use super::link::Parcel;
@@ -260,6 +260,7 @@ impl Pbx {
                 from: plan.from.into(),
                 headers: plan.headers.clone(),
                 sdp: plan.offer.as_ref().map(|offer| offer.text().into_bytes()),
+                ways: Ways::default(),
             },
         );
         let settings = MediaSettings {

@@ -69,7 +69,7 @@ async fn measured_call(bridge: &Bridge, number: &str) -> CallReport {
     let address = "127.0.0.1".parse().expect("an address");
     let line = Line::open(&LineSettings { address, ladder: None, seed: 1 }).expect("a port");
     let plan = CallPlan {
-        callee: Callee { uri: format!("sip:{number}@{}", bridge.sip), address: bridge.sip },
+        callee: Callee::at(&format!("sip:{number}@{}", bridge.sip), bridge.sip),
         from: "0911".to_owned(),
         headers: vec![("X-Exotel-AccountSid".to_owned(), ACCOUNT.to_owned())],
         sound: Sound::silence(),

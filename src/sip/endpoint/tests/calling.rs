@@ -2,7 +2,7 @@
 
 use crate::sip::endpoint::testing::Bench;
 use crate::sip::message::{Request, phrase};
-use crate::sip::{DialogId, Event, ListenerId, OutgoingInvite, Reason, Trunks};
+use crate::sip::{DialogId, Event, ListenerId, OutgoingInvite, Reason, Trunks, Ways};
 
 /// A response to a request of ours.
 pub fn reply(request: &Request, code: u16, tag: &str, rest: &str) -> String {
@@ -39,6 +39,7 @@ fn calling(sdp: Option<&[u8]>) -> (Bench, DialogId, Request) {
             to: "<sip:1000@203.0.113.5>".into(),
             headers: vec![("X-UUI".into(), "7".into())],
             sdp: sdp.map(<[u8]>::to_vec),
+            ways: Ways::default(),
         },
     );
     bench.drain();

@@ -1,8 +1,10 @@
 //! Stories in virtual time: the peer writes datagrams, the endpoint answers, the clock jumps to the next deadline.
 
 mod answering;
+mod authenticating;
 mod calling;
 mod in_dialog;
 mod random;
 mod requests;
 mod routing;
+mod upstream;
