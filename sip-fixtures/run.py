@@ -299,7 +299,7 @@ class Lane:
     def sipp(self, name, row, folder, offset=0):
         seconds = row.get("timeout", 20)
         address = "::1" if row.get("ipv6") else "127.0.0.1"
-        command = ["sipp", "-sf", f"sip-fixtures/uac/{name}.xml", f"[{address}]:{self.sip}" if ":" in address else f"{address}:{self.sip}"]
+        command = ["sipp", "-sf", f"sip-fixtures/{file_of(name)}.xml", f"[{address}]:{self.sip}" if ":" in address else f"{address}:{self.sip}"]
         arguments = [str(self.bridge.pid) if argument == "PID" else argument for argument in row.get("sipp", [])]
         if "-i" not in arguments:
             command += ["-i", address]
@@ -345,6 +345,11 @@ class Lane:
             wrong += judge(str(folder / "lo.pcap"), row["judge"])
         if wrong:
             raise Failure("; ".join(wrong))
+
+
+def file_of(name):
+    """Where a scenario is: uas_NAME is uas/NAME, every other uac/NAME."""
+    return f"uas/{name.removeprefix('uas_')}" if name.startswith("uas_") else f"uac/{name}"
 
 
 def free_blocks(count):

@@ -35,6 +35,7 @@ metrics_list! {
     CALLS Counter "trunkstream_calls_total" "Calls ended, by trunk, account, outcome and why.";
     CALLS_REFUSED Counter "trunkstream_calls_refused_total" "INVITEs refused, by reason and SIP code.";
     CALL_PANICS Counter "trunkstream_call_panics_total" "Calls ended by a fault of the bridge; each is logged with its place.";
+    TRANSFERS Counter "trunkstream_transfers_total" "Callers handed to somebody else by a connect step, by mode (refer, redirect) and outcome.";
     SIP_RECEIVED Counter "sip_messages_received_total" "SIP messages received, by method or status class.";
     SIP_SENT Counter "sip_messages_sent_total" "SIP messages sent, by method or status code.";
     SIP_RETRANSMISSIONS Counter "sip_retransmissions_total" "SIP messages sent again by a timer or a repeated request.";

@@ -1,7 +1,9 @@
 //! SIP headers → `custom_parameters` (HDR-010 to HDR-016, HDR-020 to HDR-024).
 
 use crate::call::user_to_user::{self, Decoded};
-use crate::config::HeaderRules;
+use crate::config::{HeaderRules, Trunk};
+use crate::sip::uri::escape_header;
+use crate::sip::{Headers, diversion};
 
 /// Custom parameters in the order received, and what did not become one.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -56,10 +58,43 @@ struct Candidate {
     allowed: bool,
 }
 
-/// Maps the headers of an initial INVITE: raw name as received, value unfolded and trimmed.
-pub fn map<'a>(headers: impl Iterator<Item = (&'a str, &'a [u8])>, rules: &HeaderRules) -> Mapped {
+/// The standard headers that the trunk exposes, with their values (HDR-027): nothing that a caller withholds, and no
+/// identity that a peer asserts without being trusted (SIP-111).
+#[must_use]
+pub fn exposed(headers: &Headers, trunk: &Trunk, withheld: bool) -> Vec<(&'static str, String)> {
+    let value = |name: &str| match name {
+        "P-Asserted-Identity" if withheld || !trunk.trusted => String::new(),
+        "Diversion" => diversion::public_diversions(headers).join(", "),
+        "History-Info" => diversion::public_history(headers).join(", "),
+        name => headers.get_all(name).collect::<Vec<_>>().join(", "),
+    };
+    let all = trunk.headers.expose.iter().map(|name| (*name, value(name)));
+    all.filter(|(_, value)| !value.is_empty()).collect()
+}
+
+/// The query parameter `SIPCustomHeader` of requests about a call: a JSON object of its parameters, percent-encoded
+/// (HDR-017); `None` where there are none.
+#[must_use]
+pub fn sip_custom_header(parameters: &[(String, String)]) -> Option<String> {
+    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+    let pairs: Vec<String> = parameters.iter().map(|(key, value)| quoted(key) + ":" + &quoted(value)).collect();
+    (!pairs.is_empty()).then(|| format!("SIPCustomHeader={}", escape_header(&format!("{{{}}}", pairs.join(",")))))
+}
+
+/// Maps the headers of an initial INVITE: raw name as received, value unfolded and trimmed. `exposed` come before them.
+pub fn map<'a>(
+    headers: impl Iterator<Item = (&'a str, &'a [u8])>,
+    exposed: Vec<(&'static str, String)>,
+    rules: &HeaderRules,
+) -> Mapped {
     let mut mapped = Mapped::default();
     let mut candidates: Vec<Candidate> = Vec::new();
+    for (name, value) in exposed {
+        match text(value.as_bytes()) {
+            Some(value) => candidates.push(Candidate::exposed(name, value)),
+            None => mapped.omitted.push((name.to_owned(), Omitted::ControlCharacter)),
+        }
+    }
     let mut user_to_user = None;
     for (name, raw) in headers {
         let standard_uui = name.eq_ignore_ascii_case("User-to-User");
@@ -108,6 +143,10 @@ pub fn merge(headers: &[(String, String)], url: &[(String, String)], header_firs
 }
 
 impl Candidate {
+    fn exposed(name: &str, value: String) -> Self {
+        Self { header: name.to_owned(), key: name.to_owned(), bytes: value.len(), value, allowed: false }
+    }
+
     fn new(name: &str, value: String, allowed: bool, rules: &HeaderRules) -> Self {
         let key = if name.eq_ignore_ascii_case("X-UUI") { "UUI".to_owned() } else { name[2..].to_owned() };
         let value = user_to_user::unquote(&value).unwrap_or(value);
@@ -232,11 +271,12 @@ pub(crate) mod tests {
             uui_default_encoding: UuiEncoding::Auto,
             pd_strip: PdStrip::Auto,
             uui_avaya: false,
+            expose: vec![],
         }
     }
 
     fn mapped(headers: &[(&str, &[u8])]) -> Mapped {
-        map(headers.iter().copied(), &rules())
+        map(headers.iter().copied(), Vec::new(), &rules())
     }
 
     fn pairs(mapped: &Mapped) -> Vec<(&str, &str)> {
@@ -287,7 +327,7 @@ pub(crate) mod tests {
     fn hdr_014_allow_listed_names_are_taken_first_against_the_limits() {
         let rules = HeaderRules { allow: vec!["X-Genesys-Id".into()], max_keys: 1, ..rules() };
         let headers: [(&str, &[u8]); 2] = [("X-A", b"1"), ("X-Genesys-Id", b"2")];
-        assert_eq!(pairs(&map(headers.into_iter(), &rules)), [("Genesys-Id", "2")]);
+        assert_eq!(pairs(&map(headers.into_iter(), Vec::new(), &rules)), [("Genesys-Id", "2")]);
     }
 
     #[test]
@@ -317,6 +357,55 @@ pub(crate) mod tests {
         assert_eq!(pairs(&mapped(&[standard, own])), [("UUI", "own")]);
         assert_eq!(pairs(&mapped(&[other, standard])), [("User-to-User", "third"), ("UUI", "Hi")]);
         assert_eq!(pairs(&mapped(&[other])), [("User-to-User", "third"), ("UUI", "third")]);
+    }
+
+    /// What a trunk with this `expose_headers` shows.
+    fn shown(expose: &[&'static str], trusted: bool, withheld: bool) -> Mapped {
+        let mut trunk = crate::sip::endpoint::testing::trunk("pbx", &["acc1"], "10.0.0.0/8");
+        (trunk.trusted, trunk.headers.expose, trunk.headers.value_max_bytes) = (trusted, expose.to_vec(), 100);
+        let mut headers = Headers::new();
+        headers.push("i", "call-1");
+        headers.push("X-Call-ID", "forged");
+        headers.push("diversion", "<sip:2@h>;reason=no-answer");
+        headers.push("Diversion", "<sip:3@h>");
+        headers.push("P-Asserted-Identity", "<sip:7@h>");
+        headers.push("History-Info", "<sip:2@h?Privacy=history>;index=1, <sip:3@h>;index=1.1");
+        headers.push("Subject", "a, b");
+        headers.push("Authorization", "secret");
+        map(headers.iter(), exposed(&headers, &trunk, withheld), &trunk.headers)
+    }
+
+    #[test]
+    fn hdr_027_chosen_standard_headers_become_parameters_under_their_own_names() {
+        assert_eq!(pairs(&shown(&[], true, false)), [("Call-ID", "forged")]);
+        let all = shown(&["Call-ID", "Diversion", "History-Info", "Subject", "P-Asserted-Identity"], true, false);
+        assert_eq!(
+            pairs(&all),
+            [
+                ("Call-ID", "call-1"),
+                ("Diversion", "<sip:2@h>;reason=no-answer, <sip:3@h>"),
+                ("History-Info", "<sip:3@h>;index=1.1"),
+                ("Subject", "a, b"),
+                ("P-Asserted-Identity", "<sip:7@h>"),
+            ]
+        );
+        assert_eq!(all.omitted, [("X-Call-ID".to_owned(), Omitted::Duplicate)]);
+    }
+
+    #[test]
+    fn hdr_027_a_withheld_or_unproven_identity_is_not_exposed() {
+        assert!(!pairs(&shown(&["P-Asserted-Identity"], true, true)).iter().any(|(key, _)| key.starts_with("P-")));
+        assert!(!pairs(&shown(&["P-Asserted-Identity"], false, false)).iter().any(|(key, _)| key.starts_with("P-")));
+    }
+
+    #[test]
+    fn hdr_017_the_parameters_are_one_query_parameter_of_json() {
+        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        let query = sip_custom_header(&[pair("Custom-Header", "SalesBot"), pair("UUI", "a\"&\u{e9}")]);
+        let expected =
+            "SIPCustomHeader=%7B%22Custom-Header%22%3A%22SalesBot%22%2C%22UUI%22%3A%22a%5C%22%26%C3%A9%22%7D";
+        assert_eq!(query.as_deref(), Some(expected));
+        assert_eq!(sip_custom_header(&[]), None);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::call::outcome::DialFailure;
 use crate::call::timeline::CallRecord;
 use crate::config::{Fill, JitterDelay, Trunk};
 use crate::flow::Graph;
-use crate::sip::{DialogId, IncomingInvite, InfoAnswer, Reason, Rejection};
+use crate::sip::{DialogId, IncomingInvite, InfoAnswer, Reason, Refer, Rejection};
 use crate::stream::{SocketEnd, StreamUrl};
 
 /// Everything a call is made of.
@@ -117,6 +117,8 @@ pub enum SipCommand {
     AnswerInfo(InfoAnswer),
     /// BYE with these reasons.
     Bye(Vec<Reason>),
+    /// REFER, once the dialog may carry one.
+    Refer(Box<Refer>),
 }
 
 /// How to reach a bot.

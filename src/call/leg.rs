@@ -60,6 +60,7 @@ pub enum LegEvent {
 pub struct Leg {
     dialog: DialogId,
     call_id: String,
+    local: (IpAddr, u16),
     negotiation: Negotiation,
     state: State,
 }
@@ -79,7 +80,7 @@ impl Leg {
             allow_loopback: invite.peer.is_loopback(),
             strict: trunk.strict_media_acl.then(|| trunk.media_allow.clone()),
         };
-        let local = LocalMedia {
+        let media = LocalMedia {
             address: local.0,
             port: local.1,
             formats: formats(trunk),
@@ -92,8 +93,21 @@ impl Leg {
         let session_id = u64::from(random.u32()) + 1;
         // SIP is not encrypted here, so keys in SDP are a matter of the trunk's trust.
         let negotiation =
-            Negotiation::new(local, session_id).with_srtp(trunk.srtp, trunk.allow_sdes_cleartext, random.fork());
-        Self { dialog, call_id: invite.call_id.clone(), negotiation, state: State::OfferWanted }
+            Negotiation::new(media, session_id).with_srtp(trunk.srtp, trunk.allow_sdes_cleartext, random.fork());
+        Self { dialog, call_id: invite.call_id.clone(), local, negotiation, state: State::OfferWanted }
+    }
+
+    /// The leg that takes this one's place in the same call, on the same port (RFC 3891).
+    pub fn successor(
+        &self,
+        dialog: DialogId,
+        invite: &IncomingInvite,
+        trunk: &Trunk,
+        signalling: &[SocketAddr],
+        random: &mut Random,
+    ) -> Self {
+        let leg = Self::new(dialog, invite, trunk, signalling, self.local, random);
+        Self { call_id: self.call_id.clone(), ..leg }
     }
 
     /// Reads the INVITE's offer.
@@ -212,7 +226,7 @@ impl Leg {
         self.dialog
     }
 
-    /// The SIP Call-ID.
+    /// The SIP Call-ID of the INVITE that began the call.
     #[must_use]
     pub fn call_id(&self) -> &str {
         &self.call_id

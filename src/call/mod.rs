@@ -13,15 +13,17 @@ pub mod outcome;
 pub mod pacing;
 mod packets;
 mod record;
+mod replacement;
 mod signalling;
 pub mod summary;
 pub mod timeline;
+mod transfer;
 pub mod turns;
 pub mod user_to_user;
 mod voicebot;
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -38,7 +40,8 @@ use crate::call::intake::Intake;
 use crate::call::leg::Leg;
 use crate::call::outcome::Failure;
 use crate::call::pacing::{Grid, Lateness, Pace};
-use crate::call::timeline::{CallEnd, OmittedHeader, StreamRecord, Timeline, masked};
+use crate::call::timeline::{CallEnd, OmittedHeader, StationRecord, StreamRecord, Timeline, TransferRecord, masked};
+use crate::call::transfer::{Origin, Transfer};
 use crate::call::voicebot::Bot;
 use crate::config::Trunk;
 use crate::flow::{Engine, Step, StepKind};
@@ -65,6 +68,8 @@ enum Timer {
     Hold,
     /// RTCP reports may be due.
     Reports,
+    /// The peer should have hung up the call that it has transferred.
+    Transferred,
     /// The SIP layer never reported the dialog's end.
     Linger,
 }
@@ -83,12 +88,17 @@ pub struct Call {
     directory: Arc<Directory>,
     random: Random,
     leg: Leg,
+    /// The leg that `leg` took the place of, until that has its ACK.
+    replaced: Option<Box<Leg>>,
+    replaced_by: Vec<String>,
     media: MediaSession,
     grid: Grid,
     send: Option<Pace>,
     receive: Option<Intake>,
     engine: Engine,
     bot: Option<Box<Bot>>,
+    transfer: Option<Transfer>,
+    origin: Box<Origin>,
     streams_opened: u32,
     caller_gone: bool,
     held: bool,
@@ -99,6 +109,8 @@ pub struct Call {
     end: CallEnd,
     headers_omitted: Vec<OmittedHeader>,
     streams: Vec<StreamRecord>,
+    transfers: Vec<TransferRecord>,
+    diverted: Vec<StationRecord>,
     stalled_ms: u64,
     lateness: Lateness,
     outputs: VecDeque<Output>,
@@ -115,20 +127,10 @@ impl Call {
         let sid = CallSid::mint(&mut random);
         let span = info_span!(parent: None, "call", call_sid = %sid, call_id = %invite.call_id, trunk = %trunk.name, stream_sid = Empty);
         let caller = crate::sip::caller(&invite, trunk.trusted, trunk.deliver_private);
-        let mapped = headers::map(invite.headers.iter(), &trunk.headers);
-        let media_settings = MediaSettings {
-            nat: trunk.media_nat,
-            media_acl: trunk.media_sources(invite.peer),
-            relearn_after_silence: trunk.relearn_after_silence,
-            dtmf_mute: trunk.dtmf_mute,
-            dtmf: trunk.dtmf,
-            idle_tx: trunk.idle_tx,
-            hold_audio_pass: trunk.hold_audio_pass,
-            rtp_timeout: settings.rtp_timeout,
-            rtp_start_timeout: settings.rtp_start_timeout,
-            jitter_delay: settings.jitter_delay,
-            fill: settings.fill,
-        };
+        let exposed = headers::exposed(&invite.headers, &trunk, caller.withheld);
+        let mapped = headers::map(invite.headers.iter(), exposed, &trunk.headers);
+        let uui = mapped.parameters.iter().find(|(key, _)| key == "UUI").map(|(_, text)| text.as_str());
+        let origin = Box::new(Origin::new(&invite.from, &invite.headers, uui));
         let leg = Leg::new(dialog, &invite, &trunk, &settings.signalling, local, &mut random);
         let mut call = Self {
             span,
@@ -137,7 +139,7 @@ impl Call {
             to: crate::sip::called(&invite, trunk.route_on),
             flow: graph.id().to_owned(),
             parameters: mapped.parameters,
-            media: MediaSession::new(now, media_settings, &mut random),
+            media: MediaSession::new(now, media_settings(&trunk, &settings, invite.peer), &mut random),
             engine: Engine::new(graph),
             timeline: Timeline::new(now, wall),
             account,
@@ -146,10 +148,14 @@ impl Call {
             directory,
             random,
             leg,
+            replaced: None,
+            replaced_by: Vec::new(),
             grid: Grid::new(clock_epoch),
             send: None,
             receive: None,
             bot: None,
+            transfer: None,
+            origin,
             streams_opened: 0,
             caller_gone: false,
             held: false,
@@ -159,6 +165,8 @@ impl Call {
             end: CallEnd::default(),
             headers_omitted: Vec::new(),
             streams: Vec::new(),
+            transfers: Vec::new(),
+            diverted: Self::stations(&invite.headers),
             stalled_ms: 0,
             lateness: Lateness::default(),
             outputs: VecDeque::new(),
@@ -202,8 +210,8 @@ impl Call {
 
     /// Something happened in the call's dialog.
     pub fn handle_sip(&mut self, now: Instant, event: Event) {
-        if self.over {
-            return;
+        if self.over || event.dialog() != self.leg.dialog() {
+            return self.note_replaced(&event);
         }
         match event {
             Event::Reinvite { sdp, .. } | Event::Update { sdp, .. } => {
@@ -211,13 +219,18 @@ impl Call {
                 self.after_leg(now, event);
             }
             Event::Acknowledged { sdp, .. } => {
+                self.replaced = None;
                 let event = self.span.in_scope(|| self.leg.acknowledged(sdp.as_deref()));
                 self.after_leg(now, event);
             }
             Event::Info { content_type, package, body, .. } => self.handle_info(now, content_type, package, &body),
+            Event::Cancelled { .. } | Event::Expired { .. } if self.replaced.is_some() => self.return_to_replaced(now),
             Event::Cancelled { reasons, .. } => self.caller_left(now, "cancelled", &reasons),
             Event::Expired { .. } => self.caller_left(now, "expired", &[]),
-            Event::Bye { reasons, .. } => self.caller_left(now, "caller_hangup", &reasons),
+            Event::Bye { reasons, .. } => self.caller_left(now, self.why_caller_left(), &reasons),
+            Event::ReferProgress { code, .. } => self.transfer_progressed(code),
+            Event::ReferSucceeded { .. } => self.transfer_succeeded(now),
+            Event::ReferFailed { failure, .. } => self.transfer_failed(now, failure),
             Event::AckTimeout { .. } => self.ack_timeout(now),
             Event::Ended { .. } => self.finish(now),
             Event::Invite { .. }
@@ -291,6 +304,7 @@ impl Call {
                 Timer::MaxDuration => self.max_duration(now),
                 Timer::Reports => self.send_reports(now),
                 Timer::Hold => self.hold_timeout(now),
+                Timer::Transferred => self.leave_transferred(now),
                 Timer::Linger => self.finish(now),
             }
         }
@@ -314,6 +328,7 @@ impl Call {
             let outcome = match step {
                 Step::End => return self.flow_ended(now),
                 Step::Run { name, kind: StepKind::Voicebot(settings) } => self.start_bot(now, name, settings),
+                Step::Run { name, kind: StepKind::Connect(connect) } => self.start_connect(now, name, &connect),
                 Step::Run { kind: StepKind::Hangup(hangup), .. } => {
                     self.cause = hangup.cause;
                     let before_answer = hangup.sip_code.filter(|_| self.timeline.answered.is_none());
@@ -337,5 +352,21 @@ impl Call {
             Some(failure) if !self.caller_gone && self.end.by.is_empty() => self.refuse(now, &failure),
             _ => self.hang_up(now, "flow_ended", vec![Reason::q850(self.cause)]),
         }
+    }
+}
+
+fn media_settings(trunk: &Trunk, settings: &CallSettings, peer: IpAddr) -> MediaSettings {
+    MediaSettings {
+        nat: trunk.media_nat,
+        media_acl: trunk.media_sources(peer),
+        relearn_after_silence: trunk.relearn_after_silence,
+        dtmf_mute: trunk.dtmf_mute,
+        dtmf: trunk.dtmf,
+        idle_tx: trunk.idle_tx,
+        hold_audio_pass: trunk.hold_audio_pass,
+        rtp_timeout: settings.rtp_timeout,
+        rtp_start_timeout: settings.rtp_start_timeout,
+        jitter_delay: settings.jitter_delay,
+        fill: settings.fill,
     }
 }

@@ -172,6 +172,25 @@ pub fn sip_code_of_cause(cause: u16) -> u16 {
     }
 }
 
+/// The Q.850 cause for the SIP code that ended another call (RFC 3398 §7.2.4.1).
+#[must_use]
+pub fn cause_of_sip_code(code: u16) -> u16 {
+    match code {
+        401 | 402 | 403 | 407 | 603 => 21,
+        404 | 604 => 1,
+        405 => 63,
+        406 | 415 | 501 => 79,
+        408 | 504 => 102,
+        410 => 22,
+        413 | 414 | 416 | 420 | 421 => 127,
+        480 => 18,
+        484 => 28,
+        486 | 600 => 17,
+        502 => 38,
+        _ => 41,
+    }
+}
+
 /// Why a bot could not be connected; the text stands in the stream's `Error` after `3009 failed to establish ws conn`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DialFailure {
@@ -267,6 +286,14 @@ mod tests {
         for (code, cause) in [(None, 41), (Some(1002), 111), (Some(1009), 111), (Some(1008), 38), (Some(1011), 38)] {
             assert_eq!(Failure::BotLost(code).bye_cause(), cause, "{code:?}");
         }
+    }
+
+    #[test]
+    fn sip_122_a_code_becomes_the_cause_of_rfc_3398() {
+        let codes =
+            [400, 403, 404, 405, 415, 408, 410, 420, 480, 481, 484, 486, 500, 501, 502, 503, 504, 600, 603, 604];
+        let causes = [41, 21, 1, 63, 79, 102, 22, 127, 18, 41, 28, 17, 41, 79, 38, 41, 102, 17, 21, 1];
+        assert_eq!(codes.map(cause_of_sip_code), causes);
     }
 
     #[test]

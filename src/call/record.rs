@@ -6,14 +6,17 @@ use tracing::{debug, info, warn};
 
 use crate::base::metric;
 use crate::base::pcm::SampleRate;
-use crate::call::timeline::{CallEnd, CallRecord, OmittedHeader, masked};
+use crate::call::timeline::{CallEnd, CallRecord, OmittedHeader, StationRecord, masked};
 use crate::call::turns::Measured;
 use crate::call::{Call, Output, headers};
 use crate::media::MediaReport;
+use crate::sip::{Headers, Station, stations};
 use crate::stream::WrongRate;
 
 /// Names of headers in one record and one log line: an INVITE may have hundreds.
 const HEADERS_ON_RECORD: usize = 50;
+/// Stations of a call in its record.
+const STATIONS_ON_RECORD: usize = 10;
 
 impl Call {
     /// The dialog is gone, or the node no longer waits for that: the call is over and on record as it stands.
@@ -22,6 +25,7 @@ impl Call {
             return;
         }
         self.close_bot(now, None);
+        self.close_transfer(now);
         self.over = true;
         (self.send, self.receive) = (None, None);
         let record = self.record(now);
@@ -43,10 +47,12 @@ impl Call {
         CallRecord {
             call_sid: self.sid.to_string(),
             call_id: self.leg.call_id().to_owned(),
+            replaced_by: self.replaced_by.clone(),
             trunk: self.trunk.name.clone(),
             account: self.account.to_string(),
             from: masked(&self.from),
             to: masked(&self.to),
+            diverted: self.diverted.clone(),
             direction: "incoming",
             flow: self.flow.clone(),
             began_unix: self.timeline.began_unix(),
@@ -57,6 +63,7 @@ impl Call {
             end: self.end.clone(),
             headers_omitted: self.headers_omitted.clone(),
             streams: self.streams.clone(),
+            transfers: self.transfers.clone(),
             media: self.media.report(now),
             stalled_ms: self.stalled_ms,
             send_late_max_ms: self.lateness.max().as_secs_f64() * 1000.0,
@@ -75,6 +82,16 @@ impl Call {
         metric::CALLS.add_with(1, &labels);
         metric::MEDIA_STALLED.add(record.stalled_ms);
         export_media(&record.media);
+    }
+
+    /// Where the call has been before (SIP-112).
+    pub(super) fn stations(headers: &Headers) -> Vec<StationRecord> {
+        let record = |station: Station| StationRecord {
+            header: station.header,
+            number: masked(&station.number),
+            reason: station.reason,
+        };
+        stations(headers).into_iter().take(STATIONS_ON_RECORD).map(record).collect()
     }
 
     /// Headers that do not reach the bot, by name: what the trunk's `header_deny` takes out in one line, every other with a

@@ -127,7 +127,7 @@ impl Call {
         );
         self.say_goodbye(now);
         self.engine.caller_gone();
-        if self.close_bot(now, None) {
+        if self.close_bot(now, None) | self.close_transfer(now) {
             let step = self.engine.finished(Outcome::Next);
             self.run(now, step);
         }
@@ -151,6 +151,9 @@ impl Call {
     }
 
     pub(super) fn rtp_timeout(&mut self, now: Instant) {
+        if self.is_being_transferred() {
+            return;
+        }
         self.span
             .in_scope(|| warn!("no RTP from the caller for {} s, hanging up", self.settings.rtp_timeout.as_secs()));
         self.close_bot(now, Some("rtp_timeout"));

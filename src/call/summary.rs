@@ -28,7 +28,10 @@ impl Display for Summary<'_> {
         if self.0.streams.is_empty() {
             write!(f, "; no bot")?;
         }
-        Ok(())
+        let tried = self.0.transfers.iter();
+        tried
+            .into_iter()
+            .try_for_each(|transfer| write!(f, "; {} to {} {}", transfer.mode, transfer.to, transfer.outcome))
     }
 }
 
@@ -76,10 +79,12 @@ mod tests {
         CallRecord {
             call_sid: "c".into(),
             call_id: "i".into(),
+            replaced_by: vec![],
             trunk: "pbx".into(),
             account: "acc1".into(),
             from: "x".into(),
             to: "x".into(),
+            diverted: vec![],
             direction: "incoming",
             flow: "bot".into(),
             began_unix: 0.0,
@@ -90,6 +95,7 @@ mod tests {
             end: CallEnd { by: "caller", sip_code: None, q850: Some(16), reasons: vec![], why: "caller_hangup" },
             headers_omitted: vec![],
             streams: vec![stream],
+            transfers: vec![],
             media: MediaReport {
                 codec: Some("PCMU"),
                 packets_received: 4150,

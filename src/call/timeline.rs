@@ -31,6 +31,8 @@ pub struct CallRecord {
     pub call_sid: String,
     /// The SIP Call-ID.
     pub call_id: String,
+    /// Call-IDs of the calls that took this one's place, in order (RFC 3891): the bot's stream went on in them.
+    pub replaced_by: Vec<String>,
     /// Trunk name.
     pub trunk: String,
     /// Account sid.
@@ -39,6 +41,8 @@ pub struct CallRecord {
     pub from: String,
     /// Called number, masked.
     pub to: String,
+    /// Where the call has been before, by Diversion and History-Info; 10 entries at most.
+    pub diverted: Vec<StationRecord>,
     /// `incoming`.
     pub direction: &'static str,
     /// The flow's id.
@@ -59,6 +63,8 @@ pub struct CallRecord {
     pub headers_omitted: Vec<OmittedHeader>,
     /// One entry a stream, in order.
     pub streams: Vec<StreamRecord>,
+    /// One entry a transfer or redirection that was tried, in order.
+    pub transfers: Vec<TransferRecord>,
     /// Figures of the audio path.
     pub media: MediaReport,
     /// Milliseconds skipped because the bridge's own process stood still.
@@ -91,6 +97,34 @@ pub struct OmittedHeader {
     pub header: String,
     /// `denied`, `value_too_long`, `duplicate`, …
     pub why: &'static str,
+}
+
+/// A number that was called before this one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StationRecord {
+    /// `Diversion` or `History-Info`.
+    pub header: &'static str,
+    /// The number, masked.
+    pub number: String,
+    /// Why it was left: the reason of Diversion, the SIP code of History-Info.
+    pub reason: Option<String>,
+}
+
+/// One try to hand the caller to somebody else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TransferRecord {
+    /// The flow's step.
+    pub step: String,
+    /// The target, its number masked.
+    pub to: String,
+    /// `refer` or `redirect`.
+    pub mode: &'static str,
+    /// `succeeded`, `failed`, or `cancelled` where the caller hung up before the result.
+    pub outcome: &'static str,
+    /// The code that refused the REFER or ended the call to the target; 302 of a redirection.
+    pub sip_code: Option<u16>,
+    /// REFER → result.
+    pub after_ms: u64,
 }
 
 /// One stream of a call.

@@ -1,6 +1,9 @@
 //! User-to-User (RFC 7433, RFC 7434): what the key `UUI` holds.
 
-use crate::config::{HeaderRules, PdStrip, UuiEncoding};
+use crate::config::{HeaderRules, PdStrip, UuiEncoding, UuiSending};
+
+/// Octets of data in one User-to-User beside the discriminator (RFC 7434 section 3.1).
+const SENT_BYTES: usize = 128;
 
 /// A decoded value: what the bot gets, and the bytes it counts for against the limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +16,59 @@ pub struct Decoded {
     pub ucid: Option<String>,
     /// The value said hex and was not; delivered as it came.
     pub malformed: bool,
+}
+
+/// What the caller's side gave along, for whoever gets the call next.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Given {
+    /// `User-to-User` as received: what is binary in it stays so.
+    pub header: Option<String>,
+    /// What the bot got as `UUI`.
+    pub text: Option<String>,
+}
+
+/// Why text does not become User-to-User.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unsendable {
+    /// More than ISDN carries.
+    #[error("it has more than {SENT_BYTES} bytes")]
+    TooLong,
+    /// The trunk's `uui_send_ascii_only`.
+    #[error("it has characters beyond ASCII, and the trunk has uui_send_ascii_only")]
+    NotAscii,
+}
+
+/// Text as a `User-to-User` value (HDR-025): upper-case hex behind the trunk's protocol discriminator.
+///
+/// # Errors
+/// [`Unsendable`]; nothing is cut off.
+pub fn encoded(text: &str, rules: UuiSending) -> Result<String, Unsendable> {
+    if text.len() > SENT_BYTES {
+        return Err(Unsendable::TooLong);
+    }
+    if rules.ascii_only && !text.is_ascii() {
+        return Err(Unsendable::NotAscii);
+    }
+    let octets: Vec<u8> = rules.discriminator.into_iter().chain(text.bytes()).collect();
+    Ok(format!("{};encoding=hex", to_hex(&octets)))
+}
+
+impl Given {
+    /// The headers that hand it on: `User-to-User` as it came, else from the text, and `X-UUI` where the trunk wants it.
+    ///
+    /// # Errors
+    /// [`Unsendable`] where the text cannot be sent; then no header is.
+    pub fn headers(&self, rules: UuiSending) -> Result<Vec<(&'static str, String)>, Unsendable> {
+        let text = self.text.as_deref().filter(|text| !text.is_empty());
+        let value = match (&self.header, text) {
+            (Some(header), _) => Some(header.clone()),
+            (None, Some(text)) => Some(encoded(text, rules)?),
+            (None, None) => None,
+        };
+        let x_uui = text.filter(|_| rules.x_uui).map(str::to_owned);
+        let all = [("User-to-User", value), ("X-UUI", x_uui)];
+        Ok(all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect())
+    }
 }
 
 /// One element of the header: its data and parameters.
@@ -255,6 +311,37 @@ mod tests {
         let decoded = first_understood(value, &avaya).expect("an element");
         assert_eq!(decoded.text, "Hello");
         assert_eq!(decoded.ucid.as_deref(), Some("0001000A5B2C1D3E"));
+    }
+
+    const SENDING: UuiSending = UuiSending { discriminator: Some(0), x_uui: false, ascii_only: false };
+
+    #[test]
+    fn hdr_025_text_is_sent_as_upper_case_hex_behind_the_trunks_discriminator() {
+        let with = |discriminator| encoded("J\u{e9}", UuiSending { discriminator, ..SENDING });
+        assert_eq!(with(Some(0)).as_deref(), Ok("004AC3A9;encoding=hex"));
+        assert_eq!(with(Some(4)).as_deref(), Ok("044AC3A9;encoding=hex"));
+        assert_eq!(with(None).as_deref(), Ok("4AC3A9;encoding=hex"));
+        assert_eq!(encoded("J\u{e9}", UuiSending { ascii_only: true, ..SENDING }), Err(Unsendable::NotAscii));
+        assert!(encoded(&"a".repeat(128), SENDING).is_ok());
+        assert_eq!(encoded(&"a".repeat(129), SENDING), Err(Unsendable::TooLong));
+    }
+
+    #[test]
+    fn hdr_025_what_is_sent_is_read_back_as_it_was() {
+        let sent = encoded("order-4711", SENDING).expect("sendable");
+        assert_eq!(uui(&sent).as_deref(), Some("order-4711"));
+    }
+
+    #[test]
+    fn hdr_025_what_came_goes_on_as_it_came_and_as_x_uui_where_the_trunk_wants_it() {
+        let given = Given { header: Some("00FA08;encoding=hex".into()), text: Some("00FA08".into()) };
+        assert_eq!(given.headers(SENDING), Ok(vec![("User-to-User", "00FA08;encoding=hex".to_owned())]));
+        let text = Given { header: None, text: Some("Hi".into()) };
+        let both = text.headers(UuiSending { x_uui: true, ..SENDING });
+        assert_eq!(both, Ok(vec![("User-to-User", "004869;encoding=hex".to_owned()), ("X-UUI", "Hi".to_owned())]));
+        assert_eq!(Given::default().headers(UuiSending { x_uui: true, ..SENDING }), Ok(Vec::new()));
+        let empty = Given { header: None, text: Some(String::new()) };
+        assert_eq!(empty.headers(SENDING), Ok(Vec::new()));
     }
 
     #[test]

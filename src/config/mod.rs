@@ -10,6 +10,7 @@ use ipnet::IpNet;
 
 use crate::base::id::AccountSid;
 
+mod headers;
 mod login;
 mod outgoing;
 mod raw;
@@ -19,6 +20,7 @@ mod resolve;
 mod shape;
 mod value;
 
+pub use headers::{HeaderRules, PdStrip, UuiEncoding, UuiSending};
 pub use login::{Digest, DigestAlgorithm, Login, SecretSource, UnreadSecret};
 pub use outgoing::{Destination, DestinationHost, DestinationTransport, Outgoing, Register};
 pub use resolve::PORTS_PER_CALL;
@@ -306,6 +308,8 @@ pub struct Trunk {
     pub media_dscp: Option<u8>,
     /// How X- headers become custom parameters.
     pub headers: HeaderRules,
+    /// How User-to-User is sent.
+    pub uui_sending: UuiSending,
 }
 
 /// `dtmf_report` and `inband_dtmf` of a trunk.
@@ -342,7 +346,7 @@ pub enum RouteOn {
     Ruri,
     /// To.
     To,
-    /// The last Diversion, else the Request-URI.
+    /// What was dialled first: the last Diversion, else the first of History-Info, else the Request-URI.
     Diversion,
 }
 
@@ -390,51 +394,6 @@ pub enum IdleTx {
     ComfortNoise,
     /// Nothing.
     Nothing,
-}
-
-/// Header mapping of one trunk (HDR-010 to HDR-024).
-#[derive(Debug, Clone)]
-pub struct HeaderRules {
-    /// Globs taken first and never denied.
-    pub allow: Vec<String>,
-    /// Globs of infrastructure headers (HDR-015).
-    pub deny: Vec<String>,
-    /// Bytes a value may have (HDR-014).
-    pub value_max_bytes: usize,
-    /// Keys at most.
-    pub max_keys: usize,
-    /// Bytes of keys and values together.
-    pub total_max_bytes: usize,
-    /// On the same key the header wins over the URL (HDR-016).
-    pub header_first: bool,
-    /// HDR-021.
-    pub uui_default_encoding: UuiEncoding,
-    /// HDR-023.
-    pub pd_strip: PdStrip,
-    /// Avaya shared UUI is taken apart (HDR-024).
-    pub uui_avaya: bool,
-}
-
-/// What a User-to-User value without `encoding` is (HDR-021).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UuiEncoding {
-    /// Decided by its look.
-    Auto,
-    /// Always hex (RFC 7434).
-    Hex,
-    /// Always text.
-    Text,
-}
-
-/// Whether the protocol discriminator octet is removed (HDR-023).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PdStrip {
-    /// Decided by purpose, `pd` and look.
-    Auto,
-    /// Always.
-    Always,
-    /// Never.
-    Never,
 }
 
 /// `[[number]]`: a called number and its flow.

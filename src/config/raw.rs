@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub(super) use trunk::{
     AccountHeader, Auth, DtmfReport, HeaderMerge, HoldAudio, IdleTx, InbandDtmf, MediaNat, PdStrip, Register, RouteOn,
-    Srtp, Trunk, UuiEncoding,
+    Srtp, Trunk, UuiEncoding, UuiSendPd,
 };
 
 /// The whole file.

@@ -201,6 +201,16 @@ pub(super) fn header_pattern(text: &str) -> Result<String, String> {
     if fits { Ok(text.to_owned()) } else { Err(format!("expected a header name, `*` for any text, found \"{text}\"")) }
 }
 
+/// Standard headers that may become custom parameters (HDR-027).
+const EXPOSED_HEADERS: [&str; 6] =
+    ["Diversion", "P-Asserted-Identity", "History-Info", "Call-ID", "Subject", "Alert-Info"];
+
+/// One of them.
+pub(super) fn exposed_header(text: &str) -> Result<&'static str, String> {
+    let named = EXPOSED_HEADERS.into_iter().find(|name| name.eq_ignore_ascii_case(text));
+    named.ok_or_else(|| format!("expected one of {}, found \"{text}\"", EXPOSED_HEADERS.join(", ")))
+}
+
 /// The name of an extension header.
 pub(super) fn extension_header(text: &str) -> Result<String, String> {
     let fits = text.len() > 2 && text[..2].eq_ignore_ascii_case("X-") && !text.contains('*');

@@ -196,7 +196,7 @@ fn certificate_authorities(flows: &Flows) -> impl Iterator<Item = &Path> {
     let steps = flows.iter().flat_map(|graph| graph.steps());
     steps.filter_map(|(_, kind)| match kind {
         StepKind::Voicebot(settings) => settings.ca_file.as_deref(),
-        StepKind::Hangup(_) => None,
+        StepKind::Connect(_) | StepKind::Hangup(_) => None,
     })
 }
 

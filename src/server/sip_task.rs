@@ -12,16 +12,16 @@ use tracing::{debug, info, trace, warn};
 
 use crate::base::metric;
 use crate::base::random::Random;
-use crate::call::SipCommand;
 use crate::call::admission::{self, Admission, Refused};
 use crate::call::directory::Directory;
 use crate::call::timeline::masked;
+use crate::call::{Call, SipCommand};
 use crate::flow::Flows;
 use crate::net::reach;
 use crate::server::calls_out::{CallsOut, TrunkCommand};
 use crate::server::memory::{self, MemoryWatch};
 use crate::server::shard::{Admitted, ShardInput};
-use crate::sip::{Availability, DialogId, Endpoint, Event, IncomingInvite, ListenerId, Transmit};
+use crate::sip::{Availability, DialogId, Endpoint, Event, IncomingInvite, ListenerId, Rejection, Transmit};
 
 /// Datagrams that may wait for the task.
 const DATAGRAMS_WAITING: usize = 4096;
@@ -105,6 +105,7 @@ impl SipTask {
             SipCommand::Reject(rejection) => self.endpoint.reject(now, dialog, rejection),
             SipCommand::AnswerInfo(answer) => self.endpoint.answer_info(now, dialog, answer),
             SipCommand::Bye(reasons) => self.endpoint.bye(now, dialog, reasons),
+            SipCommand::Refer(refer) => self.endpoint.refer(now, dialog, *refer),
         };
         if !done {
             debug!(?dialog, "a command came after its dialog had ended");
@@ -153,7 +154,10 @@ impl SipTask {
             let Some(event) = self.endpoint.poll_event() else { return };
             let Some(event) = self.calls_out.tell(event) else { continue };
             match event {
-                Event::Invite { dialog, invite } => self.admit(dialog, invite, owners),
+                Event::Invite { dialog, invite } => match invite.replaces {
+                    Some(old) => self.replace(dialog, invite, owners.get(&old).copied(), owners),
+                    None => self.admit(dialog, invite, owners),
+                },
                 event => {
                     let dialog = event.dialog();
                     let shard = if matches!(event, Event::Ended { .. }) {
@@ -199,6 +203,27 @@ impl SipTask {
         }
     }
 
+    /// An INVITE that is to take the place of a call goes to that call's shard.
+    fn replace(
+        &mut self,
+        dialog: DialogId,
+        invite: Box<IncomingInvite>,
+        shard: Option<usize>,
+        owners: &mut HashMap<DialogId, usize>,
+    ) {
+        match shard {
+            Some(shard) => {
+                owners.insert(dialog, shard);
+                let _ = self.shards[shard].send(ShardInput::Replace(dialog, invite));
+            }
+            None => {
+                let rejection = Call::gone();
+                refuse_replacement(&invite, &rejection);
+                self.endpoint.reject(Instant::now(), dialog, *rejection);
+            }
+        }
+    }
+
     fn look_at_memory(&mut self) {
         let Some(resident) = memory::resident() else { return };
         metric::RESIDENT_MEMORY.set(resident as f64);
@@ -236,6 +261,13 @@ impl SipTask {
         }
         trace!(?counts, "SIP tables");
     }
+}
+
+/// A refusal is one line and one count.
+pub(super) fn refuse_replacement(invite: &IncomingInvite, rejection: &Rejection) {
+    let (code, why) = (rejection.code, rejection.why.map_or("", |why| why.text));
+    metric::CALLS_REFUSED.add_with(1, &[("reason", "replaces".to_owned()), ("code", code.to_string())]);
+    warn!(call_id = %invite.call_id, source = %invite.source, code, reason = "replaces", why, "call refused");
 }
 
 async fn read(socket: Arc<UdpSocket>, listener: ListenerId, datagrams: mpsc::Sender<Datagram>) {

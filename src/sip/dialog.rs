@@ -101,6 +101,11 @@ impl Dialog {
         }
     }
 
+    /// Our own address of record in this dialog, as the peer wrote it or was told it.
+    pub fn local_uri(&self) -> Option<String> {
+        NameAddr::parse(self.local.as_str()).ok().map(|local| local.uri.raw().to_owned())
+    }
+
     /// Our Contact value.
     pub fn contact(&self) -> String {
         format!("<sip:{};transport=udp>", self.shown)
@@ -121,6 +126,11 @@ impl Dialog {
         self.local_cseq
     }
 
+    /// The number that [`Dialog::next_cseq`] will give.
+    pub fn coming_cseq(&self) -> u32 {
+        self.local_cseq + 1
+    }
+
     /// A request in the dialog (section 12.2.1.1): loose or strict routing, Via with `branch`, Contact where it refreshes
     /// the target.
     pub fn request(&self, method: Method, cseq: u32, branch: &str) -> Request {
@@ -135,7 +145,7 @@ impl Dialog {
         headers.push("To", self.remote.clone());
         headers.push("Call-ID", self.call_id.clone());
         headers.push("CSeq", format!("{cseq} {}", method.as_str()));
-        if [Method::INVITE, Method::UPDATE].contains(&method) {
+        if [Method::INVITE, Method::UPDATE, Method::REFER].contains(&method) {
             headers.push("Contact", self.contact());
         }
         Request { method, uri, headers, body: Vec::new() }

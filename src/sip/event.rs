@@ -7,7 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::incoming::stateless_tag;
-use super::{DialogId, Headers, ListenerId, NameAddr, Reason, Uri};
+use super::{DialogId, Headers, ListenerId, NameAddr, Reason, ReferFailure, Uri};
 use crate::config::{Login, Trunk};
 
 /// A datagram to be sent from a listener's socket (SIP-001).
@@ -154,6 +154,9 @@ pub struct IncomingInvite {
     pub peer_is_local: bool,
     /// Every trunk whose `allow` has the peer, in configuration order.
     pub trunk_candidates: Vec<Arc<Trunk>>,
+    /// The answered call whose place it is to take (RFC 3891): no new call begins. Whether this peer may do so is for the
+    /// receiver of the event to say; `answer` hangs the other one up.
+    pub replaces: Option<DialogId>,
 }
 
 impl IncomingInvite {
@@ -294,6 +297,25 @@ pub enum Event {
         /// Status code; 408 after a time-out.
         code: u16,
     },
+    /// Our REFER: its target has answered with a provisional response.
+    ReferProgress {
+        /// Its dialog.
+        dialog: DialogId,
+        /// Status code, 100 to 199.
+        code: u16,
+    },
+    /// Our REFER: the target has the call; the peer hangs up, or it is for us to do so (SIP-103).
+    ReferSucceeded {
+        /// Its dialog.
+        dialog: DialogId,
+    },
+    /// Our REFER: the target has not; this call goes on.
+    ReferFailed {
+        /// Its dialog.
+        dialog: DialogId,
+        /// Why.
+        failure: ReferFailure,
+    },
     /// The dialog is over. After our BYE this comes with the BYE's answer or time-out.
     Ended {
         /// Its dialog.
@@ -321,6 +343,9 @@ impl Event {
             | Self::ReinviteAnswered { dialog, .. }
             | Self::ReinviteRejected { dialog, .. }
             | Self::InfoAnswered { dialog, .. }
+            | Self::ReferProgress { dialog, .. }
+            | Self::ReferSucceeded { dialog }
+            | Self::ReferFailed { dialog, .. }
             | Self::Ended { dialog } => *dialog,
         }
     }

@@ -1,5 +1,6 @@
 //! Who is calling: P-Asserted-Identity, Remote-Party-ID or From, and whether it may be shown (SIP-111; RFC 3325, 3323).
 
+use super::diversion::first_called;
 use super::uri::{Host, Scheme};
 use super::{Headers, IncomingInvite, NameAddr};
 use crate::config::RouteOn;
@@ -15,15 +16,13 @@ pub struct Caller {
     pub withheld: bool,
 }
 
-/// The called number where the trunk has it (HDR-003, SIP-112): user part or `tel:` digits, not normalised. The last
-/// Diversion (RFC 5806) is the number that was dialled first.
+/// The called number where the trunk has it (HDR-003, SIP-112): user part or `tel:` digits, not normalised.
 #[must_use]
 pub fn called(invite: &IncomingInvite, route_on: RouteOn) -> String {
-    let dialled = || readable(&invite.headers, "Diversion").last().map(|diversion| diversion.uri.number());
     match route_on {
         RouteOn::Ruri => invite.request_uri.number(),
         RouteOn::To => invite.to.uri.number(),
-        RouteOn::Diversion => dialled().unwrap_or_else(|| invite.request_uri.number()),
+        RouteOn::Diversion => first_called(&invite.headers).unwrap_or_else(|| invite.request_uri.number()),
     }
 }
 
@@ -97,6 +96,7 @@ mod tests {
             our_address: [192, 0, 2, 2].into(),
             peer_is_local: false,
             trunk_candidates: Vec::new(),
+            replaces: None,
         }
     }
 
@@ -121,6 +121,8 @@ mod tests {
         assert_eq!(called(&invite, RouteOn::Diversion), "+913");
         invite.headers = Headers::new();
         assert_eq!(called(&invite, RouteOn::Diversion), "1000");
+        invite.headers.push("History-Info", "<sip:5@h>;index=1, <sip:1000@h>;index=1.1");
+        assert_eq!(called(&invite, RouteOn::Diversion), "5");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::ListenerId;
-use super::message::{CSeq, Headers, Method, Request, Response};
+use super::message::{CSeq, Headers, Method, Request, Response, SUPPORTED};
 use super::transaction::{MergeKey, Path, ServerKey};
 use super::uri::{NameAddr, Scheme, Uri};
 use super::via::{self, Via};
@@ -107,9 +107,10 @@ impl Incoming {
         })
     }
 
-    /// Tags of `Require` (SIP-014): none is supported.
+    /// Tags of `Require` that are not supported (SIP-014).
     pub fn required(&self) -> Vec<&str> {
-        self.request.headers.list("Require")
+        let supported = |tag: &str| SUPPORTED.split(", ").any(|known| known.eq_ignore_ascii_case(tag));
+        self.request.headers.list("Require").into_iter().filter(|tag| !supported(tag)).collect()
     }
 }
 

@@ -15,6 +15,7 @@ use super::dialog::Dialog;
 use super::event::{OutgoingInvite, Redirects, Way};
 use super::message::Request;
 use super::reason::Reason;
+use super::refer::Referrals;
 use super::transaction::{MergeKey, Path, TransactionId};
 use super::{DialogId, incoming::Incoming};
 use crate::base::timer::TimerTable;
@@ -33,6 +34,8 @@ pub enum UsageTimer {
     NoAck,
     /// When our re-INVITE that met theirs may be tried again (SIP-073).
     RetryReinvite,
+    /// When the result of our REFER is overdue (SIP-102).
+    Refer,
     /// When no final response followed our CANCEL.
     NoFinal,
     /// When a destination of our call said nothing at all (SIP-055).
@@ -181,6 +184,10 @@ pub struct Usage {
     pub is_caller: bool,
     /// Answers challenges of requests in the dialog (SIP-094).
     pub login: Option<Arc<Login>>,
+    /// Our REFERs.
+    pub referrals: Referrals,
+    /// The call that this one takes the place of, until it is answered.
+    pub replaces: Option<DialogId>,
     acks: VecDeque<SentAck>,
     merge: Option<MergeKey>,
 }
@@ -189,15 +196,15 @@ impl Usage {
     /// A call that came in.
     pub fn answering(dialog: Dialog, invite: Pending, had_offer: bool, merge: Option<MergeKey>) -> Self {
         let state = State::Answering(Answering { invite, had_offer, provisional: None });
-        let (infos, acks) = (VecDeque::new(), VecDeque::new());
-        Self { dialog, state, infos, is_caller: false, login: None, acks, merge }
+        let (infos, acks, referrals) = (VecDeque::new(), VecDeque::new(), Referrals::default());
+        Self { dialog, state, infos, is_caller: false, login: None, referrals, replaces: None, acks, merge }
     }
 
     /// A call that goes out.
     pub fn calling(dialog: Dialog, calling: Calling) -> Self {
         let state = State::Calling(calling);
-        let (infos, acks) = (VecDeque::new(), VecDeque::new());
-        Self { dialog, state, infos, is_caller: true, login: None, acks, merge: None }
+        let (infos, acks, referrals) = (VecDeque::new(), VecDeque::new(), Referrals::default());
+        Self { dialog, state, infos, is_caller: true, login: None, referrals, replaces: None, acks, merge: None }
     }
 
     /// The confirmed state.
@@ -346,8 +353,12 @@ impl Usages {
 
     /// Disarms every timer of a call.
     pub fn disarm_all(&mut self, id: DialogId) {
-        use UsageTimer::{Expires, Forget, NoAck, NoFinal, NoResponse, RepeatProvisional, ResendAnswer, RetryReinvite};
-        for timer in [Expires, RepeatProvisional, ResendAnswer, NoAck, RetryReinvite, NoFinal, NoResponse, Forget] {
+        use UsageTimer::{
+            Expires, Forget, NoAck, NoFinal, NoResponse, Refer, RepeatProvisional, ResendAnswer, RetryReinvite,
+        };
+        for timer in
+            [Expires, RepeatProvisional, ResendAnswer, NoAck, RetryReinvite, Refer, NoFinal, NoResponse, Forget]
+        {
             self.timers.clear((id, timer));
         }
     }

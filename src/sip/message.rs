@@ -48,6 +48,9 @@ methods! {
 /// Methods that are served (SIP-013), as `Allow` lists them.
 pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, INFO, NOTIFY";
 
+/// Extensions that are there (SIP-014), as `Supported` lists them.
+pub const SUPPORTED: &str = "replaces, norefersub, uui";
+
 /// The standard reason phrase of `code` (RFC 3261 section 21).
 #[must_use]
 pub fn phrase(code: u16) -> String {

@@ -10,6 +10,7 @@ pub mod causes;
 pub mod counters;
 mod dialog;
 pub mod digest;
+pub mod diversion;
 pub mod endpoint;
 pub mod event;
 pub mod identity;
@@ -22,6 +23,8 @@ mod outline;
 mod proxy;
 pub mod reason;
 mod registration;
+pub mod refer;
+pub mod replaces;
 mod syntax;
 mod transaction;
 pub mod trunk;
@@ -29,6 +32,7 @@ pub mod uri;
 pub mod via;
 pub mod wire;
 
+pub use diversion::{Station, stations};
 pub use endpoint::{Availability, Counts, Endpoint, EndpointConfig, NotPlaced, Target, TrunkCall, TrunkState, ways};
 pub use event::{
     Event, IncomingInvite, InfoAnswer, InviteBody, OutgoingInvite, Redirects, Rejection, Transmit, Way, Ways, Why,
@@ -36,6 +40,8 @@ pub use event::{
 pub use identity::{Caller, called, caller};
 pub use message::Headers;
 pub use reason::{Reason, ReasonProtocol};
+pub use refer::{Refer, ReferFailure, ReferTarget};
+pub use replaces::Replaces;
 pub use trunk::{TrunkRefusal, Trunks};
 pub use uri::{NameAddr, Uri};
 

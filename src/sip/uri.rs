@@ -179,6 +179,14 @@ impl Uri {
         self.has_headers
     }
 
+    /// The value of header `name` behind the `?`, unescaped (RFC 3261 section 19.1.1).
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<String> {
+        let (_, headers) = self.raw.split_once('?').filter(|_| self.has_headers)?;
+        let mut pairs = headers.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        pairs.find(|(key, _)| decode(key).eq_ignore_ascii_case(name)).map(|(_, value)| decode(value))
+    }
+
     /// The user part with its percent-escapes decoded once (SIP-011).
     #[must_use]
     pub fn decoded_user(&self) -> Option<String> {
@@ -216,6 +224,16 @@ fn check_characters(text: &str) -> Result<(), UriError> {
 fn escaped(bytes: &[u8], at: usize) -> Option<u8> {
     let digit = |at: usize| char::from(*bytes.get(at)?).to_digit(16);
     u8::try_from(digit(at + 1)? * 16 + digit(at + 2)?).ok()
+}
+
+/// What stands unescaped in the names and values of a URI's headers: RFC 3261's `unreserved`.
+const UNRESERVED: &percent_encoding::AsciiSet =
+    &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'!').remove(b'~').remove(b'*');
+
+/// `text` as the name or value of a URI's header.
+#[must_use]
+pub fn escape_header(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, UNRESERVED).to_string()
 }
 
 fn decode(text: &str) -> String {
@@ -327,6 +345,14 @@ mod tests {
         for bad in ["sip:a%00b@h", "sip:a b@h", "sip:a%4@h", "sip:a\u{1}@h", "sip:a%0d@h"] {
             assert_eq!(Uri::parse(bad), Err(UriError::Character), "{bad}");
         }
+    }
+
+    #[test]
+    fn headers_behind_the_question_mark_are_unescaped() {
+        let uri = Uri::parse("sip:a@h;lr?Reason=SIP%3Bcause%3D302&privacy=history&x").expect("a URI");
+        assert_eq!(uri.header("reason").as_deref(), Some("SIP;cause=302"));
+        assert_eq!((uri.header("Privacy").as_deref(), uri.header("X").as_deref()), (Some("history"), Some("")));
+        assert_eq!((uri.header("y"), Uri::parse("sip:a@h").expect("a URI").header("x")), (None, None));
     }
 
     #[test]

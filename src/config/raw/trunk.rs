@@ -108,7 +108,8 @@ pub(in crate::config) struct Trunk {
     pub header_allow: Vec<String>,
     /// Header patterns that never become custom parameters: what the peer's own machines add.
     pub header_deny: Vec<String>,
-    /// A header value longer than this is left out whole.
+    /// A header value longer than this is left out whole; of User-to-User the decoded bytes count. 45 is the platform's
+    /// limit, not that of ISDN, which carries 128 octets and a protocol discriminator (some networks 32).
     #[schemars(range(min = 1, max = 8192))]
     pub header_value_max_bytes: usize,
     /// Custom parameters at most.
@@ -125,6 +126,16 @@ pub(in crate::config) struct Trunk {
     pub pd_strip: PdStrip,
     /// Avaya's shared User-to-User is taken apart into `UUI` and `UCID`.
     pub uui_avaya: bool,
+    /// The protocol discriminator, the first octet of User-to-User that we send: many peers take one octet off unseen.
+    pub uui_send_pd: UuiSendPd,
+    /// X-UUI goes out beside User-to-User, as text.
+    pub uui_send_x: bool,
+    /// User-to-User with characters beyond ASCII is not sent: Genesys Cloud cannot read it.
+    pub uui_send_ascii_only: bool,
+    /// Standard headers that become custom parameters under their own names, within the limits above: "Diversion",
+    /// "P-Asserted-Identity", "History-Info", "Call-ID", "Subject", "Alert-Info". What a caller withholds stays withheld.
+    #[schemars(example = ["Diversion", "Call-ID"])]
+    pub expose_headers: Vec<String>,
 }
 
 /// Digest credentials.
@@ -235,6 +246,10 @@ impl Default for Trunk {
             uui_default_encoding: UuiEncoding::Auto,
             pd_strip: PdStrip::Auto,
             uui_avaya: false,
+            uui_send_pd: UuiSendPd::UserSpecific,
+            uui_send_x: false,
+            uui_send_ascii_only: false,
+            expose_headers: Vec::new(),
         }
     }
 }
@@ -295,7 +310,7 @@ pub(in crate::config) enum RouteOn {
     Ruri,
     /// To
     To,
-    /// the last Diversion: what was dialled first; the Request-URI where there is none
+    /// what was dialled first: the last Diversion, else the first of History-Info, else the Request-URI
     Diversion,
 }
 
@@ -348,4 +363,17 @@ pub(in crate::config) enum PdStrip {
     Always,
     /// kept
     Never,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+pub(in crate::config) enum UuiSendPd {
+    /// user-specific
+    #[serde(rename = "00")]
+    UserSpecific,
+    /// IA5 characters
+    #[serde(rename = "04")]
+    Ia5,
+    /// no discriminator
+    #[serde(rename = "none")]
+    None,
 }

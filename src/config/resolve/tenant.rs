@@ -11,7 +11,7 @@ use crate::config::raw;
 use crate::config::report::{Report, nearest};
 use crate::config::{
     Account, Dtmf, Flow, HeaderRules, IdleTx, MediaNat, Number, PdStrip, RouteOn, SipTimers, SrtpPolicy, Step, Trunk,
-    UuiEncoding, value,
+    UuiEncoding, UuiSending, value,
 };
 
 use super::{each, one, outgoing};
@@ -145,6 +145,7 @@ fn trunk(path: &str, raw: &raw::Trunk, accounts: &[Account], report: &mut Report
         timers: SipTimers::default(),
         media_dscp: raw.media_dscp,
         headers: headers(path, raw, report),
+        uui_sending: uui_sending(raw),
     }
 }
 
@@ -260,7 +261,17 @@ fn headers(path: &str, raw: &raw::Trunk, report: &mut Report) -> HeaderRules {
             raw::PdStrip::Never => PdStrip::Never,
         },
         uui_avaya: raw.uui_avaya,
+        expose: each(&format!("{path}.expose_headers"), &raw.expose_headers, value::exposed_header, report),
     }
+}
+
+fn uui_sending(raw: &raw::Trunk) -> UuiSending {
+    let discriminator = match raw.uui_send_pd {
+        raw::UuiSendPd::UserSpecific => Some(0x00),
+        raw::UuiSendPd::Ia5 => Some(0x04),
+        raw::UuiSendPd::None => None,
+    };
+    UuiSending { discriminator, x_uui: raw.uui_send_x, ascii_only: raw.uui_send_ascii_only }
 }
 
 pub(super) fn numbers(raw: &[raw::Number], accounts: &[Account], flows: &[Flow], report: &mut Report) -> Vec<Number> {

@@ -5,6 +5,7 @@
 use schemars::{JsonSchema, Schema};
 use serde::de::DeserializeOwned;
 
+pub mod connect;
 pub mod hangup;
 pub mod voicebot;
 
@@ -59,6 +60,10 @@ pub enum Outcome {
     Next,
     /// It failed.
     Error,
+    /// A `connect` whose target did not take the call.
+    NoAnswer,
+    /// A `connect` whose target was not called.
+    NotDialed,
 }
 
 /// One row of [`APPLETS`].
@@ -122,6 +127,7 @@ macro_rules! applets {
 }
 
 applets! {
+    Connect in connect,
     Hangup in hangup,
     Voicebot in voicebot,
 }

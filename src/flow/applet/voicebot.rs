@@ -67,7 +67,7 @@ pub struct Settings {
     clear_marks: ClearMarks,
     /// The step after the bot closed or the stream was stopped. Default: the flow ends.
     #[serde(default)]
-    #[schemars(example = &"hangup")]
+    #[schemars(example = &"connect")]
     next: Option<String>,
     /// The step after the bot failed or could not be reached. Default: the one of `next`.
     #[serde(default)]
@@ -235,7 +235,9 @@ impl Applet for Voicebot {
     fn after(&self, outcome: Outcome) -> Option<&str> {
         match outcome {
             Outcome::Next => self.next.as_deref(),
-            Outcome::Error => self.on_error.as_deref().or(self.next.as_deref()),
+            Outcome::Error | Outcome::NoAnswer | Outcome::NotDialed => {
+                self.on_error.as_deref().or(self.next.as_deref())
+            }
         }
     }
 

@@ -55,7 +55,7 @@ fn an_unknown_applet_is_named_with_those_that_exist() {
     let said = only_problem("talk", "[step.talk]\napplet = \"voicebott\"\n");
     assert_eq!(
         said,
-        "1: flow.bot.step.talk.applet: there is no applet `voicebott`; expected one of `hangup`, `voicebot`"
+        "1: flow.bot.step.talk.applet: there is no applet `voicebott`; expected one of `connect`, `hangup`, `voicebot`"
     );
 }
 

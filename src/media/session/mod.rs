@@ -115,6 +115,11 @@ impl MediaSession {
         }
     }
 
+    /// Silence of the peer counts from now on: until now there was a reason for it.
+    pub fn expect_rtp_again(&mut self, now: Instant) {
+        self.supervision.start_over(now);
+    }
+
     /// The rate of what `pull` yields and `packet` takes. 8 kHz with G.711 needs no conversion.
     pub fn set_stream_rate(&mut self, rate: SampleRate) {
         self.inbound.set_stream_rate(rate);

@@ -26,6 +26,13 @@ impl Supervision {
         self.since = may_send.then(|| self.since.unwrap_or(now));
     }
 
+    /// From now on silence counts anew.
+    pub fn start_over(&mut self, now: Instant) {
+        if self.since.is_some() {
+            (self.since, self.told_timeout) = (Some(now), false);
+        }
+    }
+
     /// Valid RTP has come.
     pub fn heard(&mut self, now: Instant) {
         self.last = Some(now);

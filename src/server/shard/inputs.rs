@@ -19,6 +19,8 @@ use crate::sip::{DialogId, Event, IncomingInvite};
 pub enum ShardInput {
     /// A call that was admitted to this shard.
     Invite(Box<Admitted>),
+    /// An INVITE that is to take the place of a call of this shard.
+    Replace(DialogId, Box<IncomingInvite>),
     /// Something happened in a dialog of this shard.
     Sip(Event),
     /// End every call now (OPS-031).

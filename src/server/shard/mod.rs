@@ -29,7 +29,8 @@ use crate::net::websocket::{Full, MESSAGES_WAITING, Writer};
 use crate::server::carrier::{Dialling, Home, Outgoing, Place, carry, hear_rtcp};
 use crate::server::clock::{LagWatch, MediaClock};
 use crate::server::priority;
-use crate::sip::{DialogId, Event, Reason};
+use crate::server::sip_task::refuse_replacement;
+use crate::sip::{DialogId, Event, IncomingInvite, Reason};
 use crate::stream::SocketEnd;
 
 /// Rounds in which the thread's WebSockets are served after a tick; each serves up to 61 of them.
@@ -126,6 +127,7 @@ async fn work(
             let mut shard = shard.borrow_mut();
             match input {
                 ShardInput::Invite(admitted) => shard.begin(*admitted),
+                ShardInput::Replace(dialog, invite) => shard.replace(dialog, &invite),
                 ShardInput::Sip(event) => shard.handle_sip(event),
                 ShardInput::ShutDown => shard.shut_down(),
                 ShardInput::Stop => {
@@ -211,7 +213,25 @@ impl Shard {
         };
         // What the caller said before: a BYE ends it, an answer to a hold may change where it comes from.
         self.receive(key, Instant::now());
+        let ended = matches!(event, Event::Ended { .. }).then(|| event.dialog());
         self.with(key, |call, now| call.handle_sip(now, event));
+        if let Some(dialog) = ended {
+            self.by_dialog.remove(&dialog);
+        }
+    }
+
+    /// The call goes on in another dialog. The old one stays known until it has ended.
+    fn replace(&mut self, dialog: DialogId, invite: &IncomingInvite) {
+        let mut refusal = Some(Call::gone());
+        if let Some(key) = invite.replaces.and_then(|old| self.by_dialog.get(&old).copied()) {
+            self.by_dialog.insert(dialog, key);
+            self.with(key, |call, now| refusal = call.replace(now, dialog, invite).err());
+        }
+        if let Some(rejection) = refusal {
+            self.by_dialog.remove(&dialog);
+            refuse_replacement(invite, &rejection);
+            let _ = self.around.sip.send((dialog, SipCommand::Reject(*rejection)));
+        }
     }
 
     /// Whether the call of `home` still lives there.

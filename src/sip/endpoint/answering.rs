@@ -9,7 +9,7 @@ use crate::sip::dialog::{self, Dialog};
 use crate::sip::event::{Event, IncomingInvite, InviteBody, Rejection, Why};
 use crate::sip::incoming::Incoming;
 use crate::sip::invite::{Confirmed, Pending, State, Unacknowledged, Usage, UsageTimer, Waiting};
-use crate::sip::message::{ALLOW, Request, Response};
+use crate::sip::message::{ALLOW, Request, Response, SUPPORTED};
 use crate::sip::reason::Reason;
 use crate::sip::uri::Uri;
 use crate::sip::{DialogId, body, wire};
@@ -19,7 +19,14 @@ const REPEAT_PROVISIONAL: Duration = Duration::from_secs(60);
 
 impl Endpoint {
     pub(super) fn handle_new_invite(&mut self, now: Instant, incoming: Incoming, trunks: &[Arc<Trunk>]) {
-        if let Some(why) = self.no_room(now) {
+        let replaces = match self.replaced_by(&incoming) {
+            Ok(replaces) => replaces,
+            Err(rejection) => return self.refuse(now, &incoming, &rejection),
+        };
+        // What takes the place of another call needs no place of its own.
+        if replaces.is_none()
+            && let Some(why) = self.no_room(now)
+        {
             let rejection = self.unavailable(why);
             return self.refuse(now, &incoming, &rejection);
         }
@@ -52,11 +59,14 @@ impl Endpoint {
             our_address: shown.ip(),
             peer_is_local: self.is_local(incoming.arrival.peer),
             trunk_candidates: trunks.to_vec(),
+            replaces,
         });
         let expires = expires(&incoming.request);
         let had_offer = invite.body != InviteBody::None;
         let pending = Pending { transaction: opened.transaction, request: incoming.request };
-        let id = self.usages.insert(Usage::answering(dialog, pending, had_offer, merge));
+        let mut usage = Usage::answering(dialog, pending, had_offer, merge);
+        usage.replaces = replaces;
+        let id = self.usages.insert(usage);
         self.transactions.assign(opened.transaction, id);
         self.set_login(id, trunks.iter().find_map(|trunk| trunk.auth.clone()));
         if let Some(expires) = expires {
@@ -114,7 +124,9 @@ impl Endpoint {
                 self.usages.disarm_all(dialog);
                 let waiting =
                     Waiting { pending: Pending { transaction, request: invite }, is_update: false, had_offer };
-                self.accept(now, dialog, waiting, (sdp, true))
+                let accepted = self.accept(now, dialog, waiting, (sdp, true));
+                self.leave_replaced(now, dialog);
+                accepted
             }
             State::Confirmed(confirmed) => {
                 if let Some(waiting) = confirmed.waiting.take() {
@@ -145,7 +157,8 @@ impl Endpoint {
         if !is_initial {
             usage.dialog.refresh_target(&request.headers);
         }
-        let response = in_dialog(&usage.dialog, request, 200).with("Allow", ALLOW).with_sdp(sdp);
+        let response = in_dialog(&usage.dialog, request, 200).with("Allow", ALLOW).with("Supported", SUPPORTED);
+        let response = response.with_sdp(sdp);
         let transaction = waiting.pending.transaction;
         if waiting.is_update {
             return self.respond(now, transaction, response);
@@ -212,8 +225,9 @@ impl Endpoint {
         self.usages.disarm(id, UsageTimer::ResendAnswer);
         self.usages.disarm(id, UsageTimer::NoAck);
         self.raise(Event::Acknowledged { dialog: id, sdp });
-        if let Some(reasons) = wanted {
-            self.send_bye(now, id, &reasons);
+        match wanted {
+            Some(reasons) => self.send_bye(now, id, &reasons),
+            None => self.send_wanted_refer(now, id),
         }
     }
 

@@ -21,6 +21,9 @@ impl Endpoint {
         let Some((id, usage)) = found.and_then(|id| Some((id, self.usages.get(id)?))) else {
             return self.refuse(now, &incoming, &Rejection::new(481));
         };
+        if let Some(notify) = Self::awaited_notify(usage, &incoming) {
+            return self.handle_notify(now, id, &incoming, &notify);
+        }
         match (&usage.state, &incoming.request.method) {
             (State::Leaving | State::Gone { left_by_us: true }, &Method::BYE) => {
                 self.accept_plain(now, &incoming);
@@ -46,7 +49,7 @@ impl Endpoint {
     }
 
     /// 200 without more.
-    fn accept_plain(&mut self, now: Instant, incoming: &Incoming) {
+    pub(super) fn accept_plain(&mut self, now: Instant, incoming: &Incoming) {
         let opened = self.open(incoming, None);
         self.respond(now, opened.transaction, Response::to(&incoming.request, 200, ""));
     }
@@ -57,6 +60,7 @@ impl Endpoint {
         self.refuse_invite(now, id);
         let headers = incoming.request.headers.clone();
         let reasons = Reason::parse_all(headers.get_all("Reason"));
+        self.left_after_refer(id);
         self.raise(Event::Bye { dialog: id, reasons, headers });
         self.end(now, id, false);
     }

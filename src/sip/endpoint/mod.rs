@@ -12,6 +12,8 @@ mod calling;
 mod challenged;
 mod failover;
 mod in_dialog;
+mod referring;
+mod replacing;
 mod requests;
 mod responses;
 mod session;
@@ -225,6 +227,7 @@ impl Endpoint {
                 UsageTimer::ResendAnswer => self.resend_answer(now, id),
                 UsageTimer::NoAck => self.no_ack(now, id),
                 UsageTimer::RetryReinvite => self.retry_reinvite(now, id),
+                UsageTimer::Refer => self.refer_overdue(now, id),
                 UsageTimer::NoFinal => self.no_final(now, id),
                 UsageTimer::NoResponse => self.no_response(now, id),
                 UsageTimer::Forget => self.usages.forget(id),

@@ -14,7 +14,7 @@ use crate::sip::access::News;
 use crate::sip::event::{Event, Rejection, Why};
 use crate::sip::incoming::{Arrival, Incoming, stateless_tag};
 use crate::sip::invite::{Pending, State};
-use crate::sip::message::{ALLOW, Message, Method, Request, Response};
+use crate::sip::message::{ALLOW, Message, Method, Request, Response, SUPPORTED};
 use crate::sip::proxy::{self, Named};
 use crate::sip::reason::Reason;
 use crate::sip::transaction::{AckFate, NewServer, ServerFacts, TransactionId};
@@ -185,6 +185,9 @@ impl Endpoint {
         if incoming.merge_key().as_ref().is_some_and(merged) {
             return Some(Rejection::new(482));
         }
+        if let Some(rejection) = Self::misplaced_replaces(incoming) {
+            return Some(rejection);
+        }
         let required = incoming.required();
         if !required.is_empty() {
             let rejection = Rejection { headers: vec![("Unsupported", required.join(", "))], ..Rejection::new(420) };
@@ -227,9 +230,9 @@ impl Endpoint {
         self.respond(now, opened.transaction, response);
     }
 
-    /// 200 to OPTIONS: what we can do (RFC 3261 section 11.2). There is no `Supported`: no extension is.
+    /// 200 to OPTIONS: what we can do (RFC 3261 section 11.2).
     pub(super) fn capabilities(request: &Request, to_tag: &str) -> Response {
-        let response = Response::to(request, 200, to_tag).with("Allow", ALLOW);
+        let response = Response::to(request, 200, to_tag).with("Allow", ALLOW).with("Supported", SUPPORTED);
         response.with("Accept", "application/sdp").with("Accept-Encoding", "identity")
     }
 
@@ -271,6 +274,8 @@ impl Endpoint {
             let unsupported = rejection.headers.iter().find(|(name, _)| *name == "Unsupported");
             let unsupported = unsupported.map(|(_, tags)| tags.as_str());
             warn!(%call_id, %source, to = %MaskedNumber(&to), code, reason = label, why = text, unsupported, "call refused");
+        } else if incoming.request.method == Method::REFER {
+            info!(%call_id, %source, code, "the peer asks us to call somebody else (REFER), which is not done: let it transfer the call itself");
         } else {
             debug!(%call_id, %source, method, code, why = text, "request refused");
         }

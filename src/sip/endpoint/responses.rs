@@ -28,7 +28,8 @@ impl Endpoint {
             Purpose::Reinvite => self.reinvite_answered(now, owner.dialog, &response),
             Purpose::Bye if response.code >= 200 => self.end(now, owner.dialog, true),
             Purpose::Info if response.code >= 200 => self.info_answered(owner.dialog, response.code),
-            Purpose::Bye | Purpose::Info | Purpose::Cancel | Purpose::ForkBye => {}
+            Purpose::Refer(cseq) if response.code >= 200 => self.refer_answered(now, owner.dialog, cseq, &response),
+            Purpose::Bye | Purpose::Info | Purpose::Refer(_) | Purpose::Cancel | Purpose::ForkBye => {}
         }
     }
 
@@ -99,6 +100,7 @@ impl Endpoint {
             Purpose::Reinvite => self.reinvite_refused(now, id, 408),
             Purpose::Bye => self.end(now, id, true),
             Purpose::Info => self.info_answered(id, 408),
+            Purpose::Refer(cseq) => self.refer_unanswered(id, cseq),
             Purpose::Cancel | Purpose::ForkBye => {}
         }
     }

@@ -92,6 +92,8 @@ pub enum Purpose {
     Info,
     /// A request outside a dialog; the owner's dialog is [`DialogId::NONE`].
     Alone(RequestId),
+    /// REFER, by its CSeq number.
+    Refer(u32),
 }
 
 struct ServerSlot {

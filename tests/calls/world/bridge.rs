@@ -226,12 +226,14 @@ impl Bridge {
             SipCommand::Reject(rejection) => self.endpoint.reject(now, dialog, rejection),
             SipCommand::AnswerInfo(answer) => self.endpoint.answer_info(now, dialog, answer),
             SipCommand::Bye(reasons) => self.endpoint.bye(now, dialog, reasons),
+            SipCommand::Refer(refer) => self.endpoint.refer(now, dialog, *refer),
         };
     }
 
     fn event(&mut self, now: Instant, event: Event) {
         let dialog = event.dialog();
         let event = match event {
+            Event::Invite { dialog, invite } if invite.replaces.is_some() => return self.replace(now, dialog, &invite),
             Event::Invite { dialog, invite } => return self.admit(now, dialog, invite),
             event => event,
         };
@@ -256,6 +258,23 @@ impl Bridge {
             Err(refused) => {
                 let rejection = refused.failure.rejection(5 + self.random.below(11));
                 self.endpoint.reject(now, dialog, rejection);
+            }
+        }
+    }
+
+    fn replace(&mut self, now: Instant, dialog: DialogId, invite: &IncomingInvite) {
+        let old = invite.replaces.expect("asked before");
+        let key = self.by_dialog.get(&old).copied().filter(|_| self.owners.contains(&old));
+        let line = key.and_then(|key| self.lines.get_mut(&key));
+        match line.map_or(Err(Call::gone()), |line| line.call.replace(now, dialog, invite)) {
+            Ok(()) => {
+                let key = key.expect("a call");
+                self.owners.insert(dialog);
+                self.by_dialog.insert(dialog, key);
+                self.settle(key);
+            }
+            Err(rejection) => {
+                self.endpoint.reject(now, dialog, *rejection);
             }
         }
     }

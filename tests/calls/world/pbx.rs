@@ -408,6 +408,9 @@ impl Pbx {
             | Event::Cancelled { .. }
             | Event::Info { .. }
             | Event::AckTimeout { .. }
+            | Event::ReferProgress { .. }
+            | Event::ReferSucceeded { .. }
+            | Event::ReferFailed { .. }
             | Event::Expired { .. } => panic!("the bridge does not call: {event:?}"),
         }
     }

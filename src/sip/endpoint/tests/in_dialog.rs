@@ -219,7 +219,20 @@ fn notify_without_a_subscription_is_refused_and_the_call_goes_on() {
     assert_eq!(code(&mut bench, &in_dialog("NOTIFY", "n1", 2, &tag, "Event: talk")), 489);
     assert_eq!(code(&mut bench, &in_dialog("NOTIFY", "n2", 3, &tag, "o: refer;id=1")), 481);
     assert_eq!(code(&mut bench, &request("NOTIFY", "n3", "c9", 1, "Event: presence")), 489);
-    assert_eq!(code(&mut bench, &in_dialog("REFER", "n4", 4, &tag, "")), 405);
     assert_eq!(code(&mut bench, &in_dialog("OPTIONS", "n5", 5, &tag, "")), 200);
     assert_eq!(bench.endpoint.counts().dialogs, 1);
+}
+
+#[test]
+fn sip_106_a_refer_of_the_peer_gets_405_in_and_outside_of_a_call_and_the_call_goes_on() {
+    let mut bench = Bench::new();
+    let (_, tag) = bench.answered();
+    let to = "Refer-To: <sip:2000@203.0.113.1>";
+    bench.receive(&in_dialog("REFER", "n4", 2, &tag, to));
+    let response = bench.response();
+    assert_eq!(response.code, 405);
+    assert!(response.headers.get("Allow").is_some_and(|allowed| !allowed.contains("REFER")));
+    assert_eq!(code(&mut bench, &request("REFER", "n5", "c9", 1, to)), 405);
+    assert_eq!(bench.happened(), [""; 0]);
+    assert_eq!(code(&mut bench, &in_dialog("BYE", "n6", 3, &tag, "")), 200);
 }

@@ -5,6 +5,8 @@ mod authenticating;
 mod calling;
 mod in_dialog;
 mod random;
+mod referring;
+mod replacing;
 mod requests;
 mod routing;
 mod upstream;

@@ -22,7 +22,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (0..METHODS.len(), 0..6_u8, 1..6_u32, 0..3_u8, any::<bool>())
             .prop_map(|(method, branch, cseq, call, sdp)| Step::Receive { method, branch, cseq, call, sdp }),
-        4 => (0..9_u8, 0..3_u8).prop_map(|(command, call)| Step::Command { command, call }),
+        4 => (0..10_u8, 0..3_u8).prop_map(|(command, call)| Step::Command { command, call }),
         2 => prop_oneof![Just(100_u64), Just(600), Just(5000), Just(33_000)].prop_map(Step::Wait),
         1 => proptest::collection::vec(any::<u8>(), 0..60).prop_map(Step::Garbage),
     ]
@@ -30,7 +30,14 @@ fn step() -> impl Strategy<Value = Step> {
 
 /// Call 0 is outside any dialog; 1 and 2 are in the dialog our last To tag names.
 fn text(method: &str, branch: u8, cseq: u32, (call, tag): (u8, &str), sdp: bool) -> String {
-    let rest = if sdp { "Content-Type: application/sdp\r\n\r\nv=0\r\n" } else { "" };
+    let notified = "Event: refer\r\nSubscription-State: active\r\n\r\nSIP/2.0 200 OK";
+    let rest = if method == "NOTIFY" {
+        notified
+    } else if sdp {
+        "Content-Type: application/sdp\r\n\r\nv=0\r\n"
+    } else {
+        ""
+    };
     let branch = format!("{method}{branch}x{cseq}");
     // ACK of a refusal and CANCEL share the INVITE's branch.
     let branch = branch.replace("ACK", "INVITE").replace("CANCEL", "INVITE");
@@ -51,6 +58,7 @@ fn command(bench: &mut Bench, command: u8, dialog: DialogId) {
         5 => endpoint.answer_info(now, dialog, InfoAnswer::Ok),
         6 => endpoint.bye(now, dialog, vec![Reason::q850(16)]),
         7 => endpoint.reinvite(now, dialog, Some(b"v=1".to_vec())),
+        8 => endpoint.refer(now, dialog, super::referring::refer()),
         _ => endpoint.info(now, dialog, "text/plain", b"x".to_vec()),
     };
     bench.drain();

@@ -1,7 +1,8 @@
 //! Where requests of ours go inside a dialog.
 
-use crate::sip::endpoint::testing::{Bench, in_dialog, request, tag_of, trunk};
+use crate::sip::endpoint::testing::{Bench, in_dialog, invite, request, tag_of, trunk};
 use crate::sip::message::Request;
+use crate::sip::{Reason, Rejection};
 
 /// Answers an INVITE with these lines, hangs up, and gives our BYE.
 fn bye_after(bench: &mut Bench, lines: &str, contact: &str) -> (String, Request) {
@@ -83,4 +84,27 @@ fn latin1_names_come_back_byte_for_byte() {
     bench.endpoint.handle_datagram(bench.now, crate::sip::ListenerId(0), peer, &bytes);
     let sent = bench.endpoint.poll_transmit().expect("an answer").bytes;
     assert!(sent.windows(8).any(|window| window == b"\"M\xfcller\""));
+}
+
+#[test]
+fn sip_113_peers_outside_never_see_the_address_that_is_bound() {
+    let mut bench = Bench::new();
+    let (dialog, tag) = bench.answered();
+    for text in [
+        in_dialog("OPTIONS", "o1", 2, &tag, ""),
+        in_dialog("INFO", "i1", 3, &tag, "Info-Package: x\r\n\r\nx"),
+        in_dialog("INVITE", "r1", 4, &tag, "Content-Type: application/sdp\r\n\r\nv=0\r\n"),
+        invite("b2", "c2", 1),
+        request("FOO", "b3", "c3", 1, ""),
+    ] {
+        bench.receive(&text);
+    }
+    let warned = Rejection { warning: Some((305, "no codec".into())), ..Rejection::new(488) };
+    bench.endpoint.reject(bench.now, dialog, warned);
+    bench.endpoint.refer(bench.now, dialog, super::referring::refer());
+    bench.endpoint.bye(bench.now, dialog, vec![Reason::q850(16)]);
+    bench.drain();
+    let sent: Vec<_> = bench.sent.iter().map(|(_, message)| format!("{message:?}")).collect();
+    assert!(sent.len() > 7 && sent.iter().any(|text| text.contains("Warning")));
+    assert!(sent.iter().all(|text| !text.contains("10.9.9.9")), "{sent:#?}");
 }
