@@ -12,6 +12,11 @@ A check is a word with settings, in one argument ("rtp_back pps=50 pt=0"):
     echo_delay    what the PBX said comes back within max=500 ms, unchanged
     echo_heard    sound comes back, changed by a codec that has a memory: at least least=60 packets that are all different
     copies_200    copies of the 200 to the INVITE, intervals=0.5,1,2 seconds apart (±15 %)
+    copies        copies of the bridge's response code=183 to the INVITE, intervals=0.5,1,2 seconds apart (±15 %)
+    early_rtp     at least=80 packets of RTP from the bridge before the 200 to the INVITE
+    one_description  every session description of the bridge is the same, o= line too
+    bye_after     the bridge's BYE comes seconds=60 (±1.5) after the 200 to the INVITE
+    after_491     the bridge's INVITE comes again at most=2 seconds after the PBX's 491
     hold          no RTP from the bridge between the answers to CSeq reinvite=2 and resume=3 (method=INVITE or UPDATE),
                   then RTP again within 200 ms, sequence without gap, timestamp advanced, marker set
     port_change   RTP goes to the new port within 60 ms of the answer to CSeq cseq=2, and no more to the old one
@@ -165,11 +170,42 @@ def echo_heard(call, least="60"):
 
 
 def copies_200(call, intervals):
-    times = [m.time for m in call.answers if "INVITE" in m.headers.get("cseq", "")]
+    yield from copies(call, "200", intervals)
+
+
+def copies(call, code, intervals):
+    ours = [m for m in call.sip if m.source == call.bridge_sip and m.first.startswith(f"SIP/2.0 {code}")]
+    times = [m.time for m in ours if "INVITE" in m.headers.get("cseq", "")]
     want = [float(interval) for interval in intervals.split(",")]
     got = [later - earlier for earlier, later in zip(times, times[1:])]
     if len(got) < len(want) or any(abs(g - w) > w * 0.15 for g, w in zip(got, want)):
-        yield f"copies of the 200 after {', '.join(f'{g:.2f}' for g in got) or 'nothing'} s"
+        yield f"copies of the {code} after {', '.join(f'{g:.2f}' for g in got) or 'nothing'} s"
+
+
+def early_rtp(call, least):
+    early = [p for p in call.back if p.time < call.answered(1).time]
+    if len(early) < int(least):
+        yield f"only {len(early)} RTP packets before the 200"
+
+
+def one_description(call):
+    ours = {m.body for m in call.sip if m.source == call.bridge_sip and media(m.body)}
+    if len(ours) != 1:
+        yield f"{len(ours)} different descriptions"
+
+
+def bye_after(call, seconds):
+    bye = next(m for m in call.sip if m.source == call.bridge_sip and m.first.startswith("BYE"))
+    after = bye.time - call.answered(1).time
+    if abs(after - float(seconds)) > 1.5:
+        yield f"BYE after {after:.1f} s"
+
+
+def after_491(call, most):
+    refused = next(m for m in call.sip if m.source != call.bridge_sip and m.first.startswith("SIP/2.0 491"))
+    again = next(m for m in call.sip if m.source == call.bridge_sip and m.first.startswith("INVITE") and m.time > refused.time)
+    if again.time - refused.time > float(most) + 0.1:
+        yield f"again only {again.time - refused.time:.2f} s after the 491"
 
 
 def hold(call, reinvite, resume, method="INVITE"):
@@ -238,7 +274,8 @@ def silent_to(call, ip):
         yield f"{len(answered)} packets to {ip}"
 
 
-CHECKS = {check.__name__: check for check in (rtp_back, rtp_after, echo_delay, echo_heard, copies_200, hold, port_change, pt_change, rtcp, latch, silent_to)}
+CHECKS = {check.__name__: check for check in (
+    rtp_back, rtp_after, echo_delay, echo_heard, copies_200, copies, early_rtp, one_description, bye_after, after_491, hold, port_change, pt_change, rtcp, latch, silent_to)}
 
 
 def judge(capture, checks):

@@ -104,15 +104,27 @@ pub enum Output {
 /// A command to the SIP endpoint about the call's dialog.
 #[derive(Debug)]
 pub enum SipCommand {
-    /// 180.
-    Ring,
-    /// 200 to the pending INVITE, re-INVITE or UPDATE.
+    /// A 180 or 183.
+    Progress {
+        /// Status code, 101 to 199.
+        code: u16,
+        /// The body.
+        sdp: Option<Vec<u8>>,
+    },
+    /// 200 to the pending INVITE or re-INVITE.
     Answer {
         /// The body.
         sdp: Option<Vec<u8>>,
     },
-    /// A refusal of the pending INVITE, re-INVITE or UPDATE.
+    /// A refusal of the pending INVITE or re-INVITE.
     Reject(Rejection),
+    /// 200 to the pending UPDATE or PRACK.
+    AnswerUpdate {
+        /// The body.
+        sdp: Option<Vec<u8>>,
+    },
+    /// A refusal of the offer in the pending UPDATE or PRACK.
+    RejectUpdate(Rejection),
     /// The answer to an INFO.
     AnswerInfo(InfoAnswer),
     /// BYE with these reasons.

@@ -17,6 +17,8 @@ use crate::sip::{DialogId, IncomingInvite, InviteBody};
 ///
 /// ```text
 /// INVITE with SDP    Offered ──200──► Settled ◄──ACK with SDP── AwaitingAnswer ◄──200── INVITE without SDP
+///                                        ▲                            ▲
+///                                        └───────PRACK with SDP───────┴──reliable 18x──┘
 /// ```
 #[derive(Debug)]
 enum State {
@@ -24,7 +26,7 @@ enum State {
     Offered { answer: Vec<u8> },
     /// The INVITE came without an offer; our 200 will carry one.
     OfferWanted,
-    /// Our offer is out; the ACK carries the answer.
+    /// Our offer is out; the ACK, or the PRACK of a reliable provisional response, carries the answer.
     AwaitingAnswer { initial: bool },
     /// Media is agreed.
     Settled,
@@ -63,6 +65,10 @@ pub struct Leg {
     local: (IpAddr, u16),
     negotiation: Negotiation,
     state: State,
+    /// The INVITE has its 200.
+    answered: bool,
+    /// Provisional responses are reliable: one may carry our offer.
+    reliable: bool,
 }
 
 impl Leg {
@@ -94,7 +100,8 @@ impl Leg {
         // SIP is not encrypted here, so keys in SDP are a matter of the trunk's trust.
         let negotiation =
             Negotiation::new(media, session_id).with_srtp(trunk.srtp, trunk.allow_sdes_cleartext, random.fork());
-        Self { dialog, call_id: invite.call_id.clone(), local, negotiation, state: State::OfferWanted }
+        let (call_id, reliable) = (invite.call_id.clone(), invite.reliable_provisionals);
+        Self { dialog, call_id, local, negotiation, state: State::OfferWanted, answered: false, reliable }
     }
 
     /// The leg that takes this one's place in the same call, on the same port (RFC 3891).
@@ -123,22 +130,55 @@ impl Leg {
         Ok(())
     }
 
-    /// The body of the 200 to the INVITE; `None` when it was answered before or the dialog ends.
-    pub fn answer(&mut self) -> Option<Vec<u8>> {
-        match std::mem::replace(&mut self.state, State::Closed) {
-            State::Offered { answer } => {
-                self.state = State::Settled;
-                Some(answer)
-            }
+    /// The body of the 200 to the INVITE, none where a reliable provisional response had it; `None` when the INVITE was
+    /// answered before or the dialog ends.
+    pub fn answer(&mut self) -> Option<Option<Vec<u8>>> {
+        if std::mem::replace(&mut self.answered, true) {
+            return None;
+        }
+        match std::mem::replace(&mut self.state, State::Settled) {
+            State::Offered { answer } => Some(Some(answer)),
             State::OfferWanted => {
                 self.state = State::AwaitingAnswer { initial: true };
-                Some(self.negotiation.offer())
+                Some(Some(self.negotiation.offer()))
             }
-            other @ (State::AwaitingAnswer { .. } | State::Settled | State::Closed) => {
+            State::Settled => Some(None),
+            other @ State::AwaitingAnswer { .. } => {
                 self.state = other;
+                Some(None)
+            }
+            State::Closed => {
+                self.state = State::Closed;
                 None
             }
         }
+    }
+
+    /// The body of a 183 that opens early media: our answer, or our offer where a reliable response may carry one; `None`
+    /// where there can be no early media (SIP-060).
+    pub fn early(&mut self) -> Option<Vec<u8>> {
+        match &self.state {
+            State::Offered { answer } => Some(answer.clone()),
+            State::OfferWanted => self.early_offer(),
+            State::AwaitingAnswer { .. } | State::Settled | State::Closed => None,
+        }
+    }
+
+    /// The body of a 180: our offer where the INVITE had none and the response is reliable; then it must be there
+    /// (RFC 3262 section 5).
+    pub fn early_offer(&mut self) -> Option<Vec<u8>> {
+        if !self.reliable || !matches!(self.state, State::OfferWanted) {
+            return None;
+        }
+        self.state = State::AwaitingAnswer { initial: true };
+        Some(self.negotiation.offer())
+    }
+
+    /// The answer to a re-INVITE that only refreshed the session with our last description; whether media has changed.
+    pub fn refreshed(&mut self, answer: Option<&[u8]>) -> bool {
+        let settled = matches!(self.state, State::Settled);
+        let accepted = answer.filter(|_| settled).map(|answer| self.negotiation.accept_again(answer));
+        accepted.is_some_and(|accepted| accepted.is_ok_and(|negotiated| negotiated.media_changed))
     }
 
     /// A re-INVITE or UPDATE came.
@@ -166,7 +206,7 @@ impl Leg {
         }
     }
 
-    /// The ACK of a 2xx came.
+    /// The ACK of a 2xx came, or the PRACK of a provisional response with our offer.
     pub fn acknowledged(&mut self, answer: Option<&[u8]>) -> LegEvent {
         let State::AwaitingAnswer { initial } = self.state else { return LegEvent::Nothing };
         match answer.map(|answer| self.negotiation.accept(answer)) {

@@ -40,6 +40,7 @@ use crate::call::intake::Intake;
 use crate::call::leg::Leg;
 use crate::call::outcome::Failure;
 use crate::call::pacing::{Grid, Lateness, Pace};
+use crate::call::signalling::Asking;
 use crate::call::timeline::{CallEnd, OmittedHeader, StationRecord, StreamRecord, Timeline, TransferRecord, masked};
 use crate::call::transfer::{Origin, Transfer};
 use crate::call::voicebot::Bot;
@@ -101,6 +102,7 @@ pub struct Call {
     origin: Box<Origin>,
     streams_opened: u32,
     caller_gone: bool,
+    early_media: bool,
     held: bool,
     remembered: Option<Failure>,
     cause: u16,
@@ -158,6 +160,7 @@ impl Call {
             origin,
             streams_opened: 0,
             caller_gone: false,
+            early_media: false,
             held: false,
             remembered: None,
             cause: 16,
@@ -214,30 +217,34 @@ impl Call {
             return self.note_replaced(&event);
         }
         match event {
-            Event::Reinvite { sdp, .. } | Event::Update { sdp, .. } => {
-                let event = self.span.in_scope(|| self.leg.renegotiate(sdp.as_deref()));
-                self.after_leg(now, event);
-            }
-            Event::Acknowledged { sdp, .. } => {
+            Event::Reinvite { sdp, .. } => self.renegotiate(now, sdp.as_deref(), Asking::Reinvite),
+            Event::Update { sdp, .. } => self.renegotiate(now, sdp.as_deref(), Asking::Update),
+            Event::Acknowledged { sdp, .. } | Event::Pracked { sdp, .. } => {
                 self.replaced = None;
                 let event = self.span.in_scope(|| self.leg.acknowledged(sdp.as_deref()));
-                self.after_leg(now, event);
+                self.after_leg(now, event, Asking::Reinvite);
+            }
+            Event::ReinviteAnswered { sdp, .. } => {
+                if self.leg.refreshed(sdp.as_deref()) {
+                    self.apply_media(now, true);
+                }
             }
             Event::Info { content_type, package, body, .. } => self.handle_info(now, content_type, package, &body),
             Event::Cancelled { .. } | Event::Expired { .. } if self.replaced.is_some() => self.return_to_replaced(now),
-            Event::Cancelled { reasons, .. } => self.caller_left(now, "cancelled", &reasons),
-            Event::Expired { .. } => self.caller_left(now, "expired", &[]),
+            Event::Cancelled { reasons, .. } => self.left_unanswered(now, "cancelled", &reasons),
+            Event::Expired { .. } => self.left_unanswered(now, "expired", &[]),
             Event::Bye { reasons, .. } => self.caller_left(now, self.why_caller_left(), &reasons),
             Event::ReferProgress { code, .. } => self.transfer_progressed(code),
             Event::ReferSucceeded { .. } => self.transfer_succeeded(now),
             Event::ReferFailed { failure, .. } => self.transfer_failed(now, failure),
             Event::AckTimeout { .. } => self.ack_timeout(now),
+            Event::PrackTimeout { .. } => self.prack_timeout(now),
+            Event::SessionExpired { reasons, .. } => self.session_expired(now, &reasons),
             Event::Ended { .. } => self.finish(now),
             Event::Invite { .. }
             | Event::Provisional { .. }
             | Event::Answered { .. }
             | Event::Rejected { .. }
-            | Event::ReinviteAnswered { .. }
             | Event::ReinviteRejected { .. }
             | Event::InfoAnswered { .. } => {
                 // Not the event itself: its SDP may hold keys (SDP-018).

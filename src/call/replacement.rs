@@ -37,7 +37,7 @@ impl Call {
         self.span.in_scope(
             || info!(call_id = %invite.call_id, source = %invite.source, "call replaced: it goes on in another dialog"),
         );
-        let sdp = leg.answer();
+        let sdp = leg.answer().flatten();
         self.replaced = Some(Box::new(std::mem::replace(&mut self.leg, leg)));
         self.replaced_by.push(invite.call_id.clone());
         self.outputs.push_back(Output::Sip(SipCommand::Answer { sdp }));

@@ -14,6 +14,15 @@ use crate::call::{Call, FRAME, LINGER, Output, REPORTS_LOOK, SipCommand, Timer};
 use crate::flow::Outcome;
 use crate::sip::{InfoAnswer, Reason, ReasonProtocol, Rejection};
 
+/// What a renegotiation of the peer came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asking {
+    /// A re-INVITE.
+    Reinvite,
+    /// An UPDATE or PRACK.
+    Update,
+}
+
 impl Call {
     pub(super) fn handle_info(
         &mut self,
@@ -39,17 +48,32 @@ impl Call {
         self.drain_bot(now);
     }
 
-    pub(super) fn after_leg(&mut self, now: Instant, event: LegEvent) {
+    pub(super) fn renegotiate(&mut self, now: Instant, offer: Option<&[u8]>, asking: Asking) {
+        let event = self.span.in_scope(|| self.leg.renegotiate(offer));
+        self.after_leg(now, event, asking);
+    }
+
+    pub(super) fn after_leg(&mut self, now: Instant, event: LegEvent, asking: Asking) {
         match event {
             LegEvent::Answer { sdp, media_changed } => {
-                self.outputs.push_back(Output::Sip(SipCommand::Answer { sdp }));
+                self.outputs.push_back(Output::Sip(match asking {
+                    Asking::Reinvite => SipCommand::Answer { sdp },
+                    Asking::Update => SipCommand::AnswerUpdate { sdp },
+                }));
                 self.apply_media(now, media_changed);
             }
             LegEvent::Settled { media_changed } => self.apply_media(now, media_changed),
             LegEvent::Refused(code, text) => {
                 self.span.in_scope(|| info!(warning = code, text, "offer refused, the call goes on unchanged"));
                 let rejection = Failure::OfferRefused(code, text).rejection(0);
-                self.outputs.push_back(Output::Sip(SipCommand::Reject(rejection)));
+                self.outputs.push_back(Output::Sip(match asking {
+                    Asking::Reinvite => SipCommand::Reject(rejection),
+                    Asking::Update => SipCommand::RejectUpdate(rejection),
+                }));
+            }
+            LegEvent::NoAnswer if self.timeline.answered.is_none() => {
+                self.close_bot(now, None);
+                self.refuse(now, &Failure::OfferRefused(399, "the PRACK carried no answer that can be used"));
             }
             LegEvent::NoAnswer => {
                 self.close_bot(now, None);
@@ -59,17 +83,48 @@ impl Call {
         }
     }
 
+    /// 180, where the caller has heard nothing yet.
+    pub(super) fn ring(&mut self, now: Instant) {
+        if self.timeline.rang.is_none() {
+            self.timeline.rang = Some(now);
+            let sdp = self.leg.early_offer();
+            self.outputs.push_back(Output::Sip(SipCommand::Progress { code: 180, sdp }));
+        }
+    }
+
+    /// 183 with SDP: media flows before the answer (SIP-060); 180 where the caller cannot have that.
+    pub(super) fn open_early_media(&mut self, now: Instant) {
+        if self.early_media {
+            return;
+        }
+        let Some(sdp) = self.leg.early() else { return self.ring(now) };
+        self.timeline.rang.get_or_insert(now);
+        self.early_media = true;
+        self.span.in_scope(|| info!("early media: 183 before the answer"));
+        // The playout is there before the SDP leaves (SIP-064).
+        self.start_media(now);
+        self.outputs.push_back(Output::Sip(SipCommand::Progress { code: 183, sdp: Some(sdp) }));
+    }
+
     /// Answers the INVITE, once.
     pub(super) fn answer(&mut self, now: Instant) {
         if let Some(sdp) = self.leg.answer() {
             self.timers.clear(Timer::AnswerDeadline);
             self.timeline.answered = Some(now);
             self.span.in_scope(|| info!(after_ms = self.timeline.after_invite_ms(Some(now)), "call answered"));
-            self.outputs.push_back(Output::Sip(SipCommand::Answer { sdp: Some(sdp) }));
+            self.outputs.push_back(Output::Sip(SipCommand::Answer { sdp }));
+            self.media.answered(now);
+            self.start_media(now);
+        }
+    }
+
+    /// The caller may be heard from now on, and spoken to once it is known how.
+    fn start_media(&mut self, now: Instant) {
+        if self.receive.is_none() {
             self.receive = Some(Intake::new(self.grid.align(now + FRAME)));
             self.timers.set(Timer::Reports, now + REPORTS_LOOK);
-            self.apply_media(now, true);
         }
+        self.apply_media(now, true);
     }
 
     /// Gives media what was negotiated; the first time starts the packets.
@@ -80,7 +135,9 @@ impl Call {
         let step = Duration::from_millis(u64::from(format.ptime_ms));
         match &mut self.send {
             Some(pace) => pace.set_step(step),
-            None if self.timeline.answered.is_some() => self.send = Some(Pace::new(self.grid.align(now), step)),
+            None if self.timeline.answered.is_some() || self.early_media => {
+                self.send = Some(Pace::new(self.grid.align(now), step))
+            }
             None => {}
         }
         match self.trunk.hold_timeout.filter(|_| format.held) {
@@ -106,6 +163,12 @@ impl Call {
     pub(super) fn hold_timeout(&mut self, now: Instant) {
         self.close_bot(now, Some("hold_timeout"));
         self.hang_up(now, "hold_timeout", vec![Reason::q850(102).text("hold timeout")]);
+    }
+
+    /// The caller gave up; a 200 that waited for a PRACK has not left.
+    pub(super) fn left_unanswered(&mut self, now: Instant, why: &'static str, reasons: &[Reason]) {
+        self.timeline.answered = None;
+        self.caller_left(now, why, reasons);
     }
 
     /// The caller hung up or gave up; the flow still hears of it, each step at most once.
@@ -134,24 +197,46 @@ impl Call {
     }
 
     pub(super) fn ack_timeout(&mut self, now: Instant) {
-        self.note_end(
+        let reasons = vec![Reason::sip(408).to_string()];
+        self.cut_off(now, CallEnd { by: "bridge", sip_code: Some(408), q850: None, reasons, why: "ack_timeout" });
+    }
+
+    /// The INVITE has its 504 (SIP-062).
+    pub(super) fn prack_timeout(&mut self, now: Instant) {
+        let labels = [("reason", "prack_timeout".to_owned()), ("code", "504".to_owned())];
+        metric::CALLS_REFUSED.add_with(1, &labels);
+        self.span.in_scope(|| {
+            warn!(
+                "the caller's side acknowledged no reliable 18x for 64 T1: 504; does the PBX send PRACK to our Contact?"
+            );
+        });
+        // A 200 that waited for the PRACK has not left.
+        self.timeline.answered = None;
+        self.cut_off(
             now,
-            CallEnd {
-                by: "bridge",
-                sip_code: Some(408),
-                q850: None,
-                reasons: vec![Reason::sip(408).to_string()],
-                why: "ack_timeout",
-            },
+            CallEnd { by: "bridge", sip_code: Some(504), q850: Some(102), reasons: Vec::new(), why: "prack_timeout" },
         );
+    }
+
+    /// Nobody refreshed the session; the BYE is out (SIP-083).
+    pub(super) fn session_expired(&mut self, now: Instant, reasons: &[Reason]) {
+        let (q850, reasons) = (reasons.iter().find_map(q850_cause), written(reasons));
+        self.cut_off(now, CallEnd { by: "bridge", sip_code: None, q850, reasons, why: "session_expired" });
+    }
+
+    /// The dialog was ended by the SIP layer.
+    fn cut_off(&mut self, now: Instant, end: CallEnd) {
+        let why = end.why;
+        self.note_end(now, end);
         self.say_goodbye(now);
         self.caller_gone = true;
         self.engine.caller_gone();
-        self.close_bot(now, Some("ack_timeout"));
+        self.close_bot(now, Some(why));
     }
 
     pub(super) fn rtp_timeout(&mut self, now: Instant) {
-        if self.is_being_transferred() {
+        // A caller need not speak before the answer, nor while it is handed over.
+        if self.timeline.answered.is_none() || self.is_being_transferred() {
             return;
         }
         self.span
@@ -181,7 +266,7 @@ impl Call {
         metric::CALLS_REFUSED.add_with(1, &labels);
         let reasons = written(&rejection.reasons);
         self.note_end(now, CallEnd { by: "bridge", sip_code: Some(rejection.code), q850, reasons, why });
-        self.leg.close();
+        self.say_goodbye(now);
         self.outputs.push_back(Output::Sip(SipCommand::Reject(rejection)));
         self.timers.set(Timer::Linger, now + LINGER);
     }

@@ -16,7 +16,7 @@ pub struct Timeline {
     pub began: SystemTime,
     /// The INVITE.
     pub invited: Instant,
-    /// 180 sent.
+    /// 180 or 183 sent.
     pub rang: Option<Instant>,
     /// 200 sent.
     pub answered: Option<Instant>,
@@ -49,7 +49,7 @@ pub struct CallRecord {
     pub flow: String,
     /// Seconds since 1970 of the INVITE, with milliseconds.
     pub began_unix: f64,
-    /// INVITE → 180.
+    /// INVITE → 180 or 183.
     pub ringing_after_ms: Option<u64>,
     /// INVITE → 200.
     pub answered_after_ms: Option<u64>,

@@ -14,7 +14,7 @@ use crate::call::outcome::{DialFailure, Failure};
 use crate::call::record::export_measured;
 use crate::call::timeline::{StreamRecord, ms};
 use crate::call::turns::Turns;
-use crate::call::{Call, Dial, Output, SipCommand, StreamInput, Timer};
+use crate::call::{Call, Dial, Output, StreamInput, Timer};
 use crate::flow::Outcome;
 use crate::flow::applet::voicebot::{self as applet, AnswerMode, Voicebot};
 use crate::media::MediaSession;
@@ -178,11 +178,8 @@ impl Call {
         if self.timeline.answered.is_none() {
             match settings.answer_mode {
                 AnswerMode::Immediate => self.answer(now),
-                AnswerMode::OnStream if self.timeline.rang.is_none() => {
-                    self.timeline.rang = Some(now);
-                    self.outputs.push_back(Output::Sip(SipCommand::Ring));
-                }
-                AnswerMode::OnStream => {}
+                AnswerMode::OnStream => self.ring(now),
+                AnswerMode::EarlyMedia => self.open_early_media(now),
             }
         }
         let (number, turns) = (self.streams_opened, Turns::new(now));
@@ -348,7 +345,7 @@ impl Call {
         let (status, by) = match detail {
             None => verdict.map_or(("cancelled", "user"), |end| (word(end.status), by(end.disconnected_by))),
             Some("rtp_timeout") => ("completed", "user"),
-            Some("shutdown" | "hold_timeout") if started => ("completed", "NA"),
+            Some("shutdown" | "hold_timeout" | "session_expired") if started => ("completed", "NA"),
             Some(_) => ("failed", "NA"),
         };
         let error = (status == "failed").then(|| detail.unwrap_or_default().replace('_', " "));

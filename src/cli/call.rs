@@ -114,6 +114,12 @@ pub struct CallArgs {
     /// Encrypt RTP and RTCP, with keys in SDP (SRTP; the trunk needs `srtp` and `allow_sdes_cleartext`)
     #[arg(long)]
     srtp: bool,
+    /// Require ringing and early media to be sent reliably (RFC 3262), and acknowledge them
+    #[arg(long)]
+    reliable: bool,
+    /// Ask for a session timer of this many seconds (RFC 4028) and keep to it
+    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    session_expires: Option<u32>,
     /// Our own address [default: the one that the route to the callee leaves from]
     #[arg(long, value_name = "IP")]
     local: Option<IpAddr>,
@@ -293,6 +299,8 @@ fn plan(args: CallArgs, callee: Callee) -> anyhow::Result<CallPlan> {
     if !account.is_empty() && !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("X-Exotel-AccountSid")) {
         headers.insert(0, ("X-Exotel-AccountSid".to_owned(), account));
     }
+    headers.extend(args.reliable.then(|| ("Require".to_owned(), "100rel".to_owned())));
+    headers.extend(args.session_expires.map(|seconds| ("Session-Expires".to_owned(), seconds.to_string())));
     let digits_at = if sound.again || sound.samples.is_empty() { DIGITS_AT } else { sound.end() + BEFORE_DIGITS };
     let digits_take = DIGIT * u32::try_from(args.dtmf.len()).unwrap_or(u32::MAX);
     let digits_end = if args.dtmf.is_empty() { Duration::ZERO } else { digits_at + digits_take };

@@ -18,12 +18,14 @@ pub mod reference;
 mod report;
 mod resolve;
 mod shape;
+mod timers;
 mod value;
 
 pub use headers::{HeaderRules, PdStrip, UuiEncoding, UuiSending};
 pub use login::{Digest, DigestAlgorithm, Login, SecretSource, UnreadSecret};
 pub use outgoing::{Destination, DestinationHost, DestinationTransport, Outgoing, Register};
 pub use resolve::PORTS_PER_CALL;
+pub use timers::{SessionTimer, SessionTimerMode, SipTimers};
 pub use value::{FAILURES, is_private, normalise_number};
 
 /// Judges flows as written: every problem with their graphs and their applets' settings.
@@ -304,6 +306,10 @@ pub struct Trunk {
     pub sip_codes: BTreeMap<String, u16>,
     /// RFC 3261 T1, T2 and T4 for this peer.
     pub timers: SipTimers,
+    /// 18x go reliably to callers that only support it, too (SIP-062).
+    pub reliable_provisionals: bool,
+    /// RFC 4028 with this peer (SIP-080).
+    pub session_timer: SessionTimer,
     /// DSCP of its media, 0 to 63; `None` is the node's (RTP-034).
     pub media_dscp: Option<u8>,
     /// How X- headers become custom parameters.
@@ -319,24 +325,6 @@ pub struct Dtmf {
     pub at_start: bool,
     /// Tones in the audio are digits where telephone-events are not negotiated and no INFO has come (RTP-060).
     pub inband: bool,
-}
-
-/// The three times that RFC 3261's timers follow from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SipTimers {
-    /// At least 200 ms.
-    pub t1: Duration,
-    /// At least 1 s, and T1.
-    pub t2: Duration,
-    /// At least 1 s.
-    pub t4: Duration,
-}
-
-impl Default for SipTimers {
-    fn default() -> Self {
-        let [t1, t2, t4] = [500, 4000, 5000].map(Duration::from_millis);
-        Self { t1, t2, t4 }
-    }
 }
 
 /// Which address of an INVITE has the called number (HDR-003, SIP-112).

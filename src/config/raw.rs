@@ -71,6 +71,15 @@ pub(super) struct Sip {
     /// RFC 3261 timer T4: how long a message may live in the network.
     #[schemars(range(min = 1000, max = 60_000))]
     pub t4_milliseconds: u32,
+    /// Session timers (RFC 4028): the peer, or the bridge, refreshes a call every half interval; a call that is not
+    /// refreshed has died unseen and ends.
+    pub session_timer: SessionTimer,
+    /// The session interval asked for, and the longest accepted: what a peer asks above it is cut to it.
+    #[schemars(range(min = 90, max = 86_400))]
+    pub session_expires_seconds: u32,
+    /// The shortest session interval accepted; a caller that asks for less gets 422. Not above `session_expires_seconds`.
+    #[schemars(range(min = 90, max = 86_400))]
+    pub min_se_seconds: u32,
     /// A call that nothing has answered by then ends with 504.
     #[schemars(range(min = 1, max = 180))]
     pub answer_deadline_seconds: u32,
@@ -103,6 +112,9 @@ impl Default for Sip {
             t1_milliseconds: 500,
             t2_milliseconds: 4000,
             t4_milliseconds: 5000,
+            session_timer: SessionTimer::Supported,
+            session_expires_seconds: 1800,
+            min_se_seconds: 90,
             answer_deadline_seconds: 15,
             unknown_source_answers_per_minute: 5,
             digest_realm: "trunkstream".into(),
@@ -111,6 +123,17 @@ impl Default for Sip {
             dscp: 24,
         }
     }
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum SessionTimer {
+    /// where the peer asks for them
+    Supported,
+    /// asked for in every call; a peer that has none is refreshed by the bridge
+    Always,
+    /// never
+    Off,
 }
 
 /// RTP: addresses, ports and supervision.

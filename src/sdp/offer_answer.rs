@@ -214,6 +214,17 @@ impl Negotiation {
         Ok(self.agree(description, audio))
     }
 
+    /// Takes the answer to our last description, which was offered again as it was (RFC 4028 section 7.4).
+    ///
+    /// # Errors
+    /// As [`Negotiation::accept`].
+    pub fn accept_again(&mut self, answer: &[u8]) -> Result<Negotiated, Refusal> {
+        let awaited = std::mem::replace(&mut self.awaiting_answer, true);
+        let accepted = self.accept(answer);
+        self.awaiting_answer = awaited && accepted.is_err();
+        accepted
+    }
+
     /// What was agreed last.
     #[must_use]
     pub const fn current(&self) -> Option<&Negotiated> {

@@ -104,7 +104,8 @@ fn refusals() -> Vec<(&'static str, u16)> {
     ];
     let closed = Closed::ALL.map(|closed| row(Failure::Overloaded(closed)));
     let Why { label: too_fast, .. } = crate::sip::endpoint::TOO_FAST;
-    let by_sip = [("sip", 400), ("sip", 415), ("sip", 420), ("sip", 482), (too_fast, 503)];
+    let by_sip =
+        [("sip", 400), ("sip", 415), ("sip", 420), ("sip", 422), ("sip", 482), (too_fast, 503), ("prack_timeout", 504)];
     failures.map(row).into_iter().chain(closed).chain(by_sip).collect()
 }
 

@@ -211,5 +211,10 @@ pub fn remote_tag(response: &Response) -> String {
 
 /// The CSeq number of a response.
 pub fn cseq_of(response: &Response) -> u32 {
-    response.headers.get("CSeq").and_then(CSeq::parse).map_or(0, |cseq| cseq.number)
+    cseq_in(&response.headers)
+}
+
+/// The CSeq number of a message.
+pub fn cseq_in(headers: &Headers) -> u32 {
+    headers.get("CSeq").and_then(CSeq::parse).map_or(0, |cseq| cseq.number)
 }

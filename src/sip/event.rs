@@ -157,6 +157,8 @@ pub struct IncomingInvite {
     /// The answered call whose place it is to take (RFC 3891): no new call begins. Whether this peer may do so is for the
     /// receiver of the event to say; `answer` hangs the other one up.
     pub replaces: Option<DialogId>,
+    /// 101 to 199 are sent reliably: one may carry our offer where the INVITE had none, and the first one has to (SIP-062).
+    pub reliable_provisionals: bool,
 }
 
 impl IncomingInvite {
@@ -194,7 +196,7 @@ pub enum Event {
         /// The offer, if there is one.
         sdp: Option<Vec<u8>>,
     },
-    /// An UPDATE with an offer: `answer` or `reject` at once (SIP-075).
+    /// An UPDATE or PRACK with an offer: `answer_update` or `reject_update` at once (SIP-075).
     Update {
         /// Its dialog.
         dialog: DialogId,
@@ -207,6 +209,18 @@ pub enum Event {
         dialog: DialogId,
         /// The answer, where our 2xx carried the offer.
         sdp: Option<Vec<u8>>,
+    },
+    /// The PRACK of a reliable provisional response that carried our offer.
+    Pracked {
+        /// Its dialog.
+        dialog: DialogId,
+        /// The answer; none where the peer left it out.
+        sdp: Option<Vec<u8>>,
+    },
+    /// No PRACK came for a reliable provisional response within 64·T1; the INVITE is refused with 504 (SIP-062).
+    PrackTimeout {
+        /// Its dialog.
+        dialog: DialogId,
     },
     /// The caller took the call back before our final answer; 200 and 487 are queued.
     Cancelled {
@@ -245,7 +259,14 @@ pub enum Event {
         /// Its dialog.
         dialog: DialogId,
     },
-    /// Our call: a 101 to 199.
+    /// The session timer ran out, or a refresh of ours failed; BYE is queued (SIP-082, SIP-083).
+    SessionExpired {
+        /// Its dialog.
+        dialog: DialogId,
+        /// The BYE's reasons.
+        reasons: Vec<Reason>,
+    },
+    /// Our call: a 101 to 199. Where our INVITE had no offer, SDP in it is one: `answer` puts our answer into the PRACK.
     Provisional {
         /// Its dialog.
         dialog: DialogId,
@@ -258,7 +279,8 @@ pub enum Event {
     Answered {
         /// Its dialog.
         dialog: DialogId,
-        /// The answer, or the offer where ours carried none.
+        /// The answer, also one that a reliable provisional response brought; or the offer where ours carried none and
+        /// no provisional response brought it.
         sdp: Option<Vec<u8>>,
         /// The 200's header lines.
         headers: Headers,
@@ -276,7 +298,8 @@ pub enum Event {
         /// The response's header lines; none after a time-out.
         headers: Headers,
     },
-    /// Our re-INVITE was answered; the ACK as with `Answered`.
+    /// Our re-INVITE was answered, also one that refreshed the session with our last description; the ACK as with
+    /// `Answered`.
     ReinviteAnswered {
         /// Its dialog.
         dialog: DialogId,
@@ -332,6 +355,9 @@ impl Event {
             | Self::Reinvite { dialog, .. }
             | Self::Update { dialog, .. }
             | Self::Acknowledged { dialog, .. }
+            | Self::Pracked { dialog, .. }
+            | Self::PrackTimeout { dialog }
+            | Self::SessionExpired { dialog, .. }
             | Self::Cancelled { dialog, .. }
             | Self::Bye { dialog, .. }
             | Self::Info { dialog, .. }

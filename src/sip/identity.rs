@@ -97,6 +97,7 @@ mod tests {
             peer_is_local: false,
             trunk_candidates: Vec::new(),
             replaces: None,
+            reliable_provisionals: false,
         }
     }
 

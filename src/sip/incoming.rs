@@ -107,10 +107,12 @@ impl Incoming {
         })
     }
 
-    /// Tags of `Require` that are not supported (SIP-014).
-    pub fn required(&self) -> Vec<&str> {
-        let supported = |tag: &str| SUPPORTED.split(", ").any(|known| known.eq_ignore_ascii_case(tag));
-        self.request.headers.list("Require").into_iter().filter(|tag| !supported(tag)).collect()
+    /// Tags of `Require` that are not supported (SIP-014); `timer` is whether there are session timers with this peer.
+    pub fn unsupported(&self, timer: bool) -> Vec<&str> {
+        let mut tags = self.request.headers.list("Require");
+        let supported = |tag: &&str| SUPPORTED.iter().any(|own| own.eq_ignore_ascii_case(tag));
+        tags.retain(|tag| !supported(tag) || (!timer && tag.eq_ignore_ascii_case("timer")));
+        tags
     }
 }
 

@@ -13,13 +13,15 @@ use std::time::{Duration, Instant};
 
 use super::dialog::Dialog;
 use super::event::{OutgoingInvite, Redirects, Way};
-use super::message::Request;
+use super::message::{Headers, Request};
 use super::reason::Reason;
 use super::refer::Referrals;
+use super::reliable::{Numbers, OwedPrack, Reliable};
+use super::session_timer::Session;
 use super::transaction::{MergeKey, Path, TransactionId};
 use super::{DialogId, incoming::Incoming};
 use crate::base::timer::TimerTable;
-use crate::config::Login;
+use crate::config::{Login, SessionTimer};
 
 /// Why a call wakes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -32,16 +34,42 @@ pub enum UsageTimer {
     ResendAnswer,
     /// When no ACK for our 2xx came at all (SIP-034).
     NoAck,
+    /// When no PRACK for our reliable provisional response came: send it again (SIP-062).
+    ResendProvisional,
+    /// When no PRACK for it came at all.
+    NoPrack,
     /// When our re-INVITE that met theirs may be tried again (SIP-073).
     RetryReinvite,
     /// When the result of our REFER is overdue (SIP-102).
     Refer,
+    /// When the session is to be refreshed (SIP-082).
+    Refresh,
+    /// When nobody has refreshed the session (SIP-083).
+    SessionExpires,
     /// When no final response followed our CANCEL.
     NoFinal,
     /// When a destination of our call said nothing at all (SIP-055).
     NoResponse,
     /// When nothing of the dialog can come any more.
     Forget,
+}
+
+impl UsageTimer {
+    const ALL: [Self; 13] = [
+        Self::Expires,
+        Self::RepeatProvisional,
+        Self::ResendAnswer,
+        Self::NoAck,
+        Self::ResendProvisional,
+        Self::NoPrack,
+        Self::RetryReinvite,
+        Self::Refresh,
+        Self::SessionExpires,
+        Self::Refer,
+        Self::NoFinal,
+        Self::NoResponse,
+        Self::Forget,
+    ];
 }
 
 /// A request of the peer that waits for our final response.
@@ -119,24 +147,37 @@ pub enum Cancel {
 /// See [`State::Confirmed`].
 #[derive(Debug, Default)]
 pub struct Confirmed {
-    /// Their re-INVITE or UPDATE.
-    pub waiting: Option<Waiting>,
     /// Our 2xx without ACK.
     pub unacknowledged: Option<Unacknowledged>,
     /// Our re-INVITE.
     pub reinvite: Option<Reinvite>,
+    /// Our UPDATE that refreshes the session.
+    pub refresh: Option<TransactionId>,
     /// CSeq of our INVITE whose 2xx brought an offer: the ACK waits for our answer.
     pub owed_ack: Option<u32>,
     /// The BYE waits for the ACK (RFC 3261 section 15).
     pub hangup: Option<Vec<Reason>>,
 }
 
-/// Their offer or question in a confirmed dialog.
+/// Their offer or question within the dialog.
 #[derive(Debug)]
 pub struct Waiting {
     pub pending: Pending,
-    pub is_update: bool,
+    pub by: WaitingBy,
     pub had_offer: bool,
+}
+
+/// What it came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WaitingBy {
+    /// The INVITE that opens the dialog.
+    Invite,
+    /// A re-INVITE.
+    Reinvite,
+    /// An UPDATE.
+    Update,
+    /// The PRACK of a reliable provisional response.
+    Prack,
 }
 
 /// A 2xx that is sent until its ACK comes.
@@ -159,6 +200,8 @@ pub struct Reinvite {
     pub transaction: Option<TransactionId>,
     pub sdp: Option<Vec<u8>>,
     pub attempts: u32,
+    /// It refreshes the session: nobody asked for it.
+    pub is_refresh: bool,
 }
 
 /// An ACK that was sent, for the next copy of its 2xx (SIP-056).
@@ -178,6 +221,8 @@ const MAX_ACKS: usize = 8;
 pub struct Usage {
     pub dialog: Dialog,
     pub state: State,
+    /// Their re-INVITE, UPDATE or PRACK with an offer, or without one in a re-INVITE.
+    pub waiting: Option<Waiting>,
     /// Their INFO requests, oldest first.
     pub infos: VecDeque<Pending>,
     /// We sent the INVITE: the Call-ID is ours.
@@ -188,23 +233,78 @@ pub struct Usage {
     pub referrals: Referrals,
     /// The call that this one takes the place of, until it is answered.
     pub replaces: Option<DialogId>,
+    /// Our provisional responses, where they are reliable.
+    pub reliable: Option<Box<Reliable>>,
+    /// Numbers of the peer's reliable provisional responses.
+    pub numbers: Numbers,
+    /// SDP of the first of them that had any, and the To tag of its sender.
+    pub early_sdp: Option<(String, Vec<u8>)>,
+    /// A PRACK that waits for our answer.
+    pub owed_prack: Option<OwedPrack>,
+    /// What the trunk wants of session timers.
+    pub settings: SessionTimer,
+    /// How often the peer wanted a longer session interval.
+    pub wants_longer: u32,
+    /// The session timer that was agreed on.
+    pub session: Option<Session>,
+    /// The peer allows UPDATE.
+    pub peer_updates: bool,
+    /// The transaction of our last re-INVITE.
+    pub last_reinvite: Option<TransactionId>,
+    /// Our last description that was part of an offer and its answer.
+    pub local_sdp: Option<Vec<u8>>,
     acks: VecDeque<SentAck>,
     merge: Option<MergeKey>,
 }
 
 impl Usage {
     /// A call that came in.
-    pub fn answering(dialog: Dialog, invite: Pending, had_offer: bool, merge: Option<MergeKey>) -> Self {
+    pub fn answering(dialog: Dialog, invite: Pending, had_offer: bool, settings: SessionTimer) -> Self {
         let state = State::Answering(Answering { invite, had_offer, provisional: None });
-        let (infos, acks, referrals) = (VecDeque::new(), VecDeque::new(), Referrals::default());
-        Self { dialog, state, infos, is_caller: false, login: None, referrals, replaces: None, acks, merge }
+        Self::new(dialog, state, false, settings)
     }
 
     /// A call that goes out.
-    pub fn calling(dialog: Dialog, calling: Calling) -> Self {
-        let state = State::Calling(calling);
-        let (infos, acks, referrals) = (VecDeque::new(), VecDeque::new(), Referrals::default());
-        Self { dialog, state, infos, is_caller: true, login: None, referrals, replaces: None, acks, merge: None }
+    pub fn calling(dialog: Dialog, calling: Calling, settings: SessionTimer) -> Self {
+        Self::new(dialog, State::Calling(calling), true, settings)
+    }
+
+    fn new(dialog: Dialog, state: State, is_caller: bool, settings: SessionTimer) -> Self {
+        Self {
+            dialog,
+            state,
+            waiting: None,
+            infos: VecDeque::new(),
+            is_caller,
+            login: None,
+            referrals: Referrals::default(),
+            replaces: None,
+            reliable: None,
+            numbers: Numbers::default(),
+            early_sdp: None,
+            owed_prack: None,
+            settings,
+            wants_longer: 0,
+            session: None,
+            peer_updates: false,
+            last_reinvite: None,
+            local_sdp: None,
+            acks: VecDeque::new(),
+            merge: None,
+        }
+    }
+
+    /// Notes what a merged copy of its INVITE would share (SIP-038).
+    pub fn merged_by(mut self, merge: Option<MergeKey>) -> Self {
+        self.merge = merge;
+        self
+    }
+
+    /// Takes from the peer's `Allow` whether it is refreshed by UPDATE; without one it stays as it was.
+    pub fn learn_methods(&mut self, headers: &Headers) {
+        if headers.has("Allow") {
+            self.peer_updates = headers.list("Allow").contains(&"UPDATE");
+        }
     }
 
     /// The confirmed state.
@@ -223,9 +323,7 @@ impl Usage {
     /// Takes every request of the peer that waits, and whether each is an INVITE.
     pub fn take_pending(&mut self) -> Vec<Pending> {
         let mut pending: Vec<_> = self.infos.drain(..).collect();
-        if let Some(confirmed) = self.confirmed() {
-            pending.extend(confirmed.waiting.take().map(|waiting| waiting.pending));
-        }
+        pending.extend(self.waiting.take().map(|waiting| waiting.pending));
         pending
     }
 
@@ -353,12 +451,7 @@ impl Usages {
 
     /// Disarms every timer of a call.
     pub fn disarm_all(&mut self, id: DialogId) {
-        use UsageTimer::{
-            Expires, Forget, NoAck, NoFinal, NoResponse, Refer, RepeatProvisional, ResendAnswer, RetryReinvite,
-        };
-        for timer in
-            [Expires, RepeatProvisional, ResendAnswer, NoAck, RetryReinvite, Refer, NoFinal, NoResponse, Forget]
-        {
+        for timer in UsageTimer::ALL {
             self.timers.clear((id, timer));
         }
     }

@@ -46,10 +46,17 @@ methods! {
 }
 
 /// Methods that are served (SIP-013), as `Allow` lists them.
-pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, INFO, NOTIFY";
+pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO, NOTIFY";
 
-/// Extensions that are there (SIP-014), as `Supported` lists them.
-pub const SUPPORTED: &str = "replaces, norefersub, uui";
+/// Extensions that are implemented (SIP-014), as `Supported` lists them.
+pub const SUPPORTED: [&str; 5] = ["100rel", "timer", "replaces", "norefersub", "uui"];
+
+/// The value of `Supported`; towards a peer with which there are no session timers `timer` is not in it.
+#[must_use]
+pub fn supported(timer: bool) -> String {
+    let tags = SUPPORTED.into_iter().filter(|tag| timer || *tag != "timer");
+    tags.collect::<Vec<_>>().join(", ")
+}
 
 /// The standard reason phrase of `code` (RFC 3261 section 21).
 #[must_use]

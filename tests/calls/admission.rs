@@ -156,10 +156,14 @@ fn sdp_003_an_offer_that_is_no_sdp_is_488_and_a_body_that_is_none_is_415() {
 #[test]
 fn sip_014_a_required_extension_is_refused_with_420_and_cause_127() {
     let mut world = World::new(&Scene::default());
-    let invite = RawCall::new("rel").request("INVITE", "Require: 100rel, timer\r\n", &Offer::new(50_000).text());
+    let invite = RawCall::new("rel").request(
+        "INVITE",
+        "Require: sec-agree, timer, precondition\r\n",
+        &Offer::new(50_000).text(),
+    );
     world.raw_send(&invite);
     let refused = world.raw_wait("SIP/2.0 420", 200);
-    assert_eq!(refused.header("Unsupported"), Some("100rel, timer"));
+    assert_eq!(refused.header("Unsupported"), Some("sec-agree, precondition"));
     assert_eq!(refused.header("Reason"), Some("Q.850;cause=127"));
     assert_eq!(world.bridge.begun, 0);
     world.ends_clean();

@@ -102,6 +102,34 @@ fn a_call_that_is_taken_back_while_it_rings_ends_on_both_sides() {
 }
 
 #[test]
+fn sip_063_sip_082_early_answers_and_refreshes_survive_a_link_that_loses_repeats_and_reorders() {
+    for seed in 0..40 {
+        let wish = if seed % 2 == 0 { "300;refresher=uac" } else { "300;refresher=uas" };
+        let mut world = World::new(Link { loss: 15, copies: 20, jitter_ms: 300 }, 2000 + seed * 2);
+        let dialog = world.call_with(&[("Require", "100rel"), ("Session-Expires", wish)]);
+        let mut begun = false;
+        world.run(2000, |_, callee, now| {
+            if let (Some(Event::Invite { dialog, .. }), false) = (callee.events.last(), begun) {
+                let dialog = *dialog;
+                begun = callee.endpoint.progress(now, dialog, 183, Some(SDP.to_vec()))
+                    && callee.endpoint.answer(now, dialog, Some(SDP.to_vec()));
+            }
+        });
+        let (caller, callee) = (world.caller.happened(), world.callee.happened());
+        assert_eq!(caller.iter().filter(|event| *event == "Answered").count(), 1, "seed {seed}: {caller:?}");
+        assert_eq!(callee, ["Invite", "Acknowledged"], "seed {seed}");
+        assert_eq!([&world.caller, &world.callee].map(|side| side.endpoint.counts().dialogs), [1, 1], "seed {seed}");
+        // The callee forgets the call: whoever refreshes, the caller notices.
+        world.callee = World::new(Link::default(), seed).callee;
+        run(&mut world, 400);
+        assert!(!world.caller.endpoint.bye(world.now, dialog, Vec::new()));
+        let ends = world.caller.happened();
+        assert_eq!(ends, ["SessionExpired", "Ended"], "seed {seed}");
+        assert!(world.caller.endpoint.counts().is_idle(), "seed {seed}");
+    }
+}
+
+#[test]
 fn calls_survive_a_link_that_loses_repeats_and_reorders() {
     for seed in 0..60 {
         let link = Link { loss: 30, copies: 20, jitter_ms: 300 };

@@ -70,13 +70,18 @@ impl World {
 
     /// Places a call with an offer.
     pub fn call(&mut self) -> DialogId {
+        self.call_with(&[])
+    }
+
+    /// The same with these headers.
+    pub fn call_with(&mut self, headers: &[(&str, &str)]) -> DialogId {
         let invite = OutgoingInvite {
             listener: ListenerId(0),
             target: self.callee.address,
             request_uri: "sip:1000@198.51.100.2".into(),
             from: "<sip:0806@198.51.100.1>".into(),
             to: "<sip:1000@198.51.100.2>".into(),
-            headers: Vec::new(),
+            headers: headers.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
             sdp: Some(b"v=0\r\n".to_vec()),
             ways: Ways::default(),
         };

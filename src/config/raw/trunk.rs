@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::SessionTimer;
+
 /// A trunk: a peer that may call us, and for whom. One table each; several may list the same source when their accounts
 /// differ.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -101,6 +103,18 @@ pub(in crate::config) struct Trunk {
     /// RFC 3261 timer T4 for this peer. Default: `sip.t4_milliseconds`.
     #[schemars(range(min = 1000, max = 60_000), example = &5000)]
     pub t4_milliseconds: Option<u32>,
+    /// 180 and 183 are sent reliably (RFC 3262) to callers that support it, not only to those that require it. For trunks
+    /// that lose early media or ringing otherwise.
+    pub reliable_provisionals: bool,
+    /// Session timers (RFC 4028) with this peer. Default: `sip.session_timer`.
+    #[schemars(example = SessionTimer::Always)]
+    pub session_timer: Option<SessionTimer>,
+    /// The session interval asked for, and the longest accepted. Default: `sip.session_expires_seconds`.
+    #[schemars(range(min = 90, max = 86_400), example = &1800)]
+    pub session_expires_seconds: Option<u32>,
+    /// The shortest session interval accepted; less gets 422. Default: `sip.min_se_seconds`.
+    #[schemars(range(min = 90, max = 86_400), example = &90)]
+    pub min_se_seconds: Option<u32>,
     /// DSCP of RTP and RTCP packets to this peer. Default: `media.dscp`.
     #[schemars(range(min = 0, max = 63), example = &46)]
     pub media_dscp: Option<u8>,
@@ -236,6 +250,10 @@ impl Default for Trunk {
             t1_milliseconds: None,
             t2_milliseconds: None,
             t4_milliseconds: None,
+            reliable_provisionals: false,
+            session_timer: None,
+            session_expires_seconds: None,
+            min_se_seconds: None,
             media_dscp: None,
             header_allow: Vec::new(),
             header_deny: INFRASTRUCTURE_HEADERS.map(String::from).to_vec(),

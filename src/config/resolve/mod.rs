@@ -44,6 +44,10 @@ fn sip(raw: &raw::Sip, addresses: &address::Addresses, report: &mut Report) -> S
             format!("expected at least t1_milliseconds, {}, found {}", raw.t1_milliseconds, raw.t2_milliseconds);
         report.wrong("sip.t2_milliseconds", message);
     }
+    if raw.min_se_seconds > raw.session_expires_seconds {
+        let message = format!("expected at most session_expires_seconds, {}", raw.session_expires_seconds);
+        report.wrong("sip.min_se_seconds", format!("{message}, found {}", raw.min_se_seconds));
+    }
     let user_agent =
         raw.user_agent.clone().unwrap_or_else(|| concat!("trunkstream/", env!("CARGO_PKG_VERSION")).to_owned());
     if user_agent.chars().any(char::is_control) {

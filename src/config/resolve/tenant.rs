@@ -10,8 +10,8 @@ use crate::base::id::AccountSid;
 use crate::config::raw;
 use crate::config::report::{Report, nearest};
 use crate::config::{
-    Account, Dtmf, Flow, HeaderRules, IdleTx, MediaNat, Number, PdStrip, RouteOn, SipTimers, SrtpPolicy, Step, Trunk,
-    UuiEncoding, UuiSending, value,
+    Account, Dtmf, Flow, HeaderRules, IdleTx, MediaNat, Number, PdStrip, RouteOn, SessionTimer, SessionTimerMode,
+    SipTimers, SrtpPolicy, Step, Trunk, UuiEncoding, UuiSending, value,
 };
 
 use super::{each, one, outgoing};
@@ -66,6 +66,7 @@ pub(super) fn trunks(raw: &raw::Raw, accounts: &[Account], report: &mut Report) 
         let path = format!("trunk[{i}]");
         let mut trunk = trunk(&path, own, accounts, report);
         trunk.timers = timers(&path, own, &raw.sip, report);
+        trunk.session_timer = session_timer(&path, own, &raw.sip, report);
         if !trunk.name.is_empty() && trunks.iter().any(|other| other.name == trunk.name) {
             report.wrong(&format!("{path}.name"), format!("trunk {} is there twice", trunk.name));
         }
@@ -143,13 +144,14 @@ fn trunk(path: &str, raw: &raw::Trunk, accounts: &[Account], report: &mut Report
             .and_then(|code| one(&format!("{path}.country_code"), code, value::country_code, report)),
         sip_codes: each(&format!("{path}.sip_codes"), &raw.sip_codes, value::sip_code, report).into_iter().collect(),
         timers: SipTimers::default(),
+        reliable_provisionals: raw.reliable_provisionals,
+        session_timer: SessionTimer::default(),
         media_dscp: raw.media_dscp,
         headers: headers(path, raw, report),
         uui_sending: uui_sending(raw),
     }
 }
 
-/// The trunk's own timers, the node's where it has none.
 fn idle_tx(raw: raw::IdleTx) -> IdleTx {
     match raw {
         raw::IdleTx::Silence => IdleTx::Silence,
@@ -158,6 +160,7 @@ fn idle_tx(raw: raw::IdleTx) -> IdleTx {
     }
 }
 
+/// The trunk's own timers, the node's where it has none.
 fn timers(path: &str, raw: &raw::Trunk, sip: &raw::Sip, report: &mut Report) -> SipTimers {
     let or = |own: Option<u32>, usual: u32| Duration::from_millis(u64::from(own.unwrap_or(usual)));
     let timers = SipTimers {
@@ -170,6 +173,23 @@ fn timers(path: &str, raw: &raw::Trunk, sip: &raw::Sip, report: &mut Report) -> 
         report.wrong(&format!("{path}.t2_milliseconds"), "expected at least t1_milliseconds");
     }
     timers
+}
+
+/// The trunk's own session timer, the node's where it has none.
+fn session_timer(path: &str, raw: &raw::Trunk, sip: &raw::Sip, report: &mut Report) -> SessionTimer {
+    let mode = match raw.session_timer.unwrap_or(sip.session_timer) {
+        raw::SessionTimer::Supported => SessionTimerMode::Supported,
+        raw::SessionTimer::Always => SessionTimerMode::Always,
+        raw::SessionTimer::Off => SessionTimerMode::Off,
+    };
+    let expires_s = raw.session_expires_seconds.unwrap_or(sip.session_expires_seconds);
+    let min_s = raw.min_se_seconds.unwrap_or(sip.min_se_seconds);
+    let own = raw.session_expires_seconds.is_some() || raw.min_se_seconds.is_some();
+    if own && min_s > expires_s {
+        let message = format!("expected at most session_expires_seconds, {expires_s}, found {min_s}");
+        report.wrong(&format!("{path}.min_se_seconds"), message);
+    }
+    SessionTimer { mode, expires_s, min_s }
 }
 
 fn networks(path: &str, texts: &[String], report: &mut Report) -> Vec<IpNet> {

@@ -16,8 +16,8 @@ pub struct Settings {
     /// query keys reach the bot as custom parameters.
     #[schemars(example = &"wss://bot.example.com/media?sample-rate=16000")]
     url: String,
-    /// When the call is answered: `on_stream` rings until the bot is connected, `immediate` answers at once.
-    /// Default: on_stream.
+    /// When the call is answered: `on_stream` rings until the bot is connected, `early_media` opens the caller's ear
+    /// meanwhile (183 with SDP), `immediate` answers at once. Default: on_stream.
     #[serde(default)]
     answer_mode: AnswerMode,
     /// Caller audio in one message to the bot, 20, 40, 60 or 100 ms. Default: 100.
@@ -103,6 +103,8 @@ pub enum AnswerMode {
     /// 180, then 200 when the bot is connected.
     #[default]
     OnStream,
+    /// 183 with SDP, then 200 when the bot is connected; 180 where the caller offers no SDP and takes none before the 200.
+    EarlyMedia,
     /// 200 at once.
     Immediate,
 }
@@ -339,7 +341,7 @@ mod tests {
             ("url = \"ws://a\"\nmedia_chunk_ms = \"20\"", "media_chunk_ms", "expected u32"),
             ("url = \"ws://a\"\nqueue_seconds = 59", "queue_seconds", "60 to 3600"),
             ("url = \"ws://a\"\nmax_duration_seconds = -1", "max_duration_seconds", "-1"),
-            ("url = \"ws://a\"\nanswer_mode = \"early\"", "answer_mode", "`on_stream` or `immediate`"),
+            ("url = \"ws://a\"\nanswer_mode = \"early\"", "answer_mode", "`on_stream`, `early_media`, `immediate`"),
             ("url = \"ws://a\"\nca_file = \"ca.pem\"", "ca_file", "wss://"),
             ("url = \"wss://a\"\ninsecure_hosts = [\"*.a\"]", "insecure_hosts", "no patterns"),
             ("url = \"wss://a\"\ninsecure_hosts = [1]", "insecure_hosts", "expected a string"),

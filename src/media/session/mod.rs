@@ -287,6 +287,11 @@ impl MediaSession {
         self.digit_ends().into_iter().chain(self.supervision.poll_timeout()).min()
     }
 
+    /// The call is answered: a caller that did not speak before has its time-outs from now on (RTP-042).
+    pub fn answered(&mut self, now: Instant) {
+        self.supervision.answered(now);
+    }
+
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
         if let Some(digit) = self.inbound.detector.handle_timeout(now) {

@@ -33,6 +33,12 @@ impl Supervision {
         }
     }
 
+    /// The call is answered: what did not come as early media counts from now.
+    pub fn answered(&mut self, now: Instant) {
+        self.since = self.since.map(|_| now);
+        (self.told_start, self.told_timeout) = (self.last.is_some(), false);
+    }
+
     /// Valid RTP has come.
     pub fn heard(&mut self, now: Instant) {
         self.last = Some(now);

@@ -8,14 +8,16 @@ use crate::config::Trunk;
 use crate::sip::dialog::{self, Dialog};
 use crate::sip::event::{Event, IncomingInvite, InviteBody, Rejection, Why};
 use crate::sip::incoming::Incoming;
-use crate::sip::invite::{Confirmed, Pending, State, Unacknowledged, Usage, UsageTimer, Waiting};
-use crate::sip::message::{ALLOW, Request, Response, SUPPORTED};
+use crate::sip::invite::{Confirmed, Pending, State, Unacknowledged, Usage, UsageTimer, Waiting, WaitingBy};
+use crate::sip::message::{ALLOW, Headers, Request, Response, supported};
 use crate::sip::reason::Reason;
+use crate::sip::reliable::{self, Held, Reliable};
+use crate::sip::transaction::TransactionId;
 use crate::sip::uri::Uri;
 use crate::sip::{DialogId, body, wire};
 
-/// How often a 18x is repeated (RFC 3261 section 13.3.1.1).
-const REPEAT_PROVISIONAL: Duration = Duration::from_secs(60);
+/// The first RSeq is at most this (RFC 3262 section 3).
+const MAX_FIRST_RSEQ: u32 = (1 << 31) - 1;
 
 impl Endpoint {
     pub(super) fn handle_new_invite(&mut self, now: Instant, incoming: Incoming, trunks: &[Arc<Trunk>]) {
@@ -38,6 +40,12 @@ impl Endpoint {
         else {
             return self.refuse(now, &incoming, &Rejection::new(400));
         };
+        let own = Self::presumed_trunk(trunks, &incoming.request.headers);
+        let settings = own.map_or(self.session_timer, |trunk| trunk.session_timer);
+        if let Some(rejection) = Self::too_brief(&settings, &incoming.request.headers) {
+            return self.refuse(now, &incoming, &rejection);
+        }
+        let is_reliable = is_reliable(own, &incoming.request.headers);
         let opened = self.open(&incoming, None);
         self.respond(now, opened.transaction, Response::to(&incoming.request, 100, ""));
         let source = incoming.arrival.source;
@@ -60,12 +68,15 @@ impl Endpoint {
             peer_is_local: self.is_local(incoming.arrival.peer),
             trunk_candidates: trunks.to_vec(),
             replaces,
+            reliable_provisionals: is_reliable,
         });
         let expires = expires(&incoming.request);
         let had_offer = invite.body != InviteBody::None;
         let pending = Pending { transaction: opened.transaction, request: incoming.request };
-        let mut usage = Usage::answering(dialog, pending, had_offer, merge);
+        let mut usage = Usage::answering(dialog, pending, had_offer, settings).merged_by(merge);
         usage.replaces = replaces;
+        usage.learn_methods(&invite.headers);
+        usage.reliable = is_reliable.then(|| Box::new(Reliable::new(1 + self.random.below(MAX_FIRST_RSEQ))));
         let id = self.usages.insert(usage);
         self.transactions.assign(opened.transaction, id);
         self.set_login(id, trunks.iter().find_map(|trunk| trunk.auth.clone()));
@@ -84,85 +95,123 @@ impl Endpoint {
         }
     }
 
-    /// Sends 180 without SDP, repeated every 60 s until the final response (SIP-041).
-    pub fn ring(&mut self, now: Instant, dialog: DialogId) -> bool {
-        self.progress(now, dialog, 180, None)
-    }
-
-    /// Sends a 101 to 199, repeated every 60 s until another or the final response.
-    pub fn progress(&mut self, now: Instant, dialog: DialogId, code: u16, sdp: Option<Vec<u8>>) -> bool {
-        let Some(usage) = self.usages.get(dialog) else { return false };
-        let State::Answering(answering) = &mut usage.state else { return false };
-        if !(101..=199).contains(&code) {
-            return false;
-        }
-        answering.provisional = Some((code, sdp.clone()));
-        let transaction = answering.invite.transaction;
-        let response = in_dialog(&usage.dialog, &answering.invite.request, code).with_sdp(sdp);
-        self.usages.arm(dialog, UsageTimer::RepeatProvisional, now + REPEAT_PROVISIONAL);
-        self.respond(now, transaction, response)
-    }
-
-    pub(super) fn repeat_provisional(&mut self, now: Instant, id: DialogId) {
-        let Some(usage) = self.usages.get(id) else { return };
-        if let State::Answering(answering) = &mut usage.state
-            && let Some((code, sdp)) = answering.provisional.take()
-        {
-            self.progress(now, id, code, sdp);
-        }
-    }
-
-    /// Answers what waits: 200 to the INVITE, re-INVITE or UPDATE of the peer, or the ACK that carries our answer to an
-    /// offer in a 2xx. A 200 to an INVITE is sent again until its ACK.
+    /// Answers what waits: 200 to the INVITE, re-INVITE or UPDATE of the peer, or the ACK or PRACK that carries our answer
+    /// to an offer in a response. A 200 to an INVITE is sent again until its ACK; while a reliable provisional response
+    /// with SDP has no PRACK it waits (SIP-063).
     pub fn answer(&mut self, now: Instant, dialog: DialogId, sdp: Option<Vec<u8>>) -> bool {
         let Some(usage) = self.usages.get(dialog) else { return false };
         match &mut usage.state {
-            State::Answering(answering) => {
-                let invite = std::mem::replace(&mut answering.invite.request, empty_request());
-                let (transaction, had_offer) = (answering.invite.transaction, answering.had_offer);
-                usage.state = State::Confirmed(Box::default());
-                self.usages.disarm_all(dialog);
-                let waiting =
-                    Waiting { pending: Pending { transaction, request: invite }, is_update: false, had_offer };
-                let accepted = self.accept(now, dialog, waiting, (sdp, true));
-                self.leave_replaced(now, dialog);
-                accepted
+            State::Answering(_) => {
+                let Some(reliable) = usage.reliable.as_mut().filter(|r| r.holds_answer() || usage.waiting.is_some())
+                else {
+                    return self.confirm(now, dialog, sdp);
+                };
+                let is_first = reliable.held.is_none();
+                reliable.held.get_or_insert(Held { sdp, hangup: None });
+                is_first
             }
+            State::Calling(_) => self.answer_provisional(now, dialog, sdp),
             State::Confirmed(confirmed) => {
-                if let Some(waiting) = confirmed.waiting.take() {
-                    self.accept(now, dialog, waiting, (sdp, false))
+                if let Some(waiting) = usage.waiting.take() {
+                    self.accept(now, dialog, waiting, sdp)
                 } else if let Some(cseq) = confirmed.owed_ack.take() {
+                    usage.local_sdp.clone_from(&sdp);
                     self.send_ack(now, dialog, cseq, sdp);
                     true
                 } else {
-                    false
+                    self.answer_provisional(now, dialog, sdp)
                 }
             }
-            State::Calling(_) | State::Leaving | State::Gone { .. } => false,
+            State::Leaving | State::Gone { .. } => false,
         }
     }
 
-    /// Sends the 200; `is_initial` is whether it confirms the dialog.
-    fn accept(
+    /// Answers the offer of an UPDATE or PRACK, before the call is answered and after.
+    pub fn answer_update(&mut self, now: Instant, dialog: DialogId, sdp: Option<Vec<u8>>) -> bool {
+        let is_update = |waiting: &mut Waiting| matches!(waiting.by, WaitingBy::Update | WaitingBy::Prack);
+        let waiting = self.usages.get(dialog).and_then(|usage| usage.waiting.take_if(is_update));
+        let Some(waiting) = waiting else { return false };
+        let answered = self.accept(now, dialog, waiting, sdp);
+        self.after_prack(now, dialog);
+        answered
+    }
+
+    /// Refuses the offer of an UPDATE or PRACK; the session goes on (SIP-074).
+    pub fn reject_update(&mut self, now: Instant, dialog: DialogId, rejection: Rejection) -> bool {
+        let is_update = |waiting: &mut Waiting| matches!(waiting.by, WaitingBy::Update | WaitingBy::Prack);
+        let Some(usage) = self.usages.get(dialog) else { return false };
+        let (agent, tag) = (usage.dialog.shown.ip(), usage.dialog.local_tag.clone());
+        let Some(waiting) = usage.waiting.take_if(is_update) else { return false };
+        let response = Self::refusal(&waiting.pending.request, &tag, agent, &rejection);
+        let refused = self.respond(now, waiting.pending.transaction, response);
+        self.after_prack(now, dialog);
+        refused
+    }
+
+    /// Sends the 200 to the INVITE; its SDP is left out where a reliable provisional response has carried it.
+    pub(super) fn confirm(&mut self, now: Instant, id: DialogId, sdp: Option<Vec<u8>>) -> bool {
+        let Some(usage) = self.usages.get(id) else { return false };
+        let State::Answering(answering) = &mut usage.state else { return false };
+        let request = std::mem::replace(&mut answering.invite.request, empty_request());
+        let (transaction, had_offer) = (answering.invite.transaction, answering.had_offer);
+        usage.state = State::Confirmed(Box::default());
+        let described = usage.reliable.as_mut().is_some_and(|reliable| {
+            reliable.waiting.clear();
+            reliable.described
+        });
+        self.usages.disarm_all(id);
+        let pending = Pending { transaction, request };
+        let waiting = Waiting { pending, by: WaitingBy::Invite, had_offer };
+        let accepted = self.accept(now, id, waiting, sdp.filter(|_| !described));
+        self.leave_replaced(now, id);
+        accepted
+    }
+
+    /// Sends the 200 to a request that waits.
+    fn accept(&mut self, now: Instant, id: DialogId, waiting: Waiting, sdp: Option<Vec<u8>>) -> bool {
+        let (request, transaction) = (&waiting.pending.request, waiting.pending.transaction);
+        let (cseq, offered) = (dialog::cseq_in(&request.headers), !waiting.had_offer && sdp.is_some());
+        let Some(usage) = self.usages.get(id) else { return false };
+        if matches!(waiting.by, WaitingBy::Reinvite | WaitingBy::Update) {
+            usage.dialog.refresh_target(&request.headers);
+        }
+        if sdp.is_some() {
+            usage.local_sdp.clone_from(&sdp);
+        }
+        let is_early = usage.confirmed().is_none();
+        let response = Self::in_call(usage, request, 200);
+        let response = match waiting.by {
+            WaitingBy::Prack => response,
+            WaitingBy::Update if is_early => response,
+            WaitingBy::Invite | WaitingBy::Reinvite | WaitingBy::Update => {
+                self.agree_session(now, id, &request.headers, response)
+            }
+        };
+        let response = response.with_sdp(sdp);
+        match waiting.by {
+            WaitingBy::Update | WaitingBy::Prack => self.respond(now, transaction, response),
+            WaitingBy::Invite | WaitingBy::Reinvite => {
+                let is_initial = waiting.by == WaitingBy::Invite;
+                self.send_answer(now, id, transaction, response, (cseq, offered, is_initial))
+            }
+        }
+    }
+
+    /// A 2xx within the call: what we can do stands in it (SIP-014).
+    pub(super) fn in_call(usage: &Usage, request: &Request, code: u16) -> Response {
+        let response = in_dialog(&usage.dialog, request, code).with("Allow", ALLOW);
+        response.with("Supported", supported(usage.settings.is_on()))
+    }
+
+    /// Sends a 200 to an INVITE until its ACK (RFC 3261 section 13.3.1.4).
+    fn send_answer(
         &mut self,
         now: Instant,
         id: DialogId,
-        waiting: Waiting,
-        (sdp, is_initial): (Option<Vec<u8>>, bool),
+        transaction: TransactionId,
+        response: Response,
+        (cseq, offered, is_initial): (u32, bool, bool),
     ) -> bool {
-        let request = &waiting.pending.request;
-        let cseq = request.headers.get("CSeq").and_then(crate::sip::message::CSeq::parse).map_or(0, |cseq| cseq.number);
-        let offered = !waiting.had_offer && sdp.is_some();
-        let Some(usage) = self.usages.get(id) else { return false };
-        if !is_initial {
-            usage.dialog.refresh_target(&request.headers);
-        }
-        let response = in_dialog(&usage.dialog, request, 200).with("Allow", ALLOW).with("Supported", SUPPORTED);
-        let response = response.with_sdp(sdp);
-        let transaction = waiting.pending.transaction;
-        if waiting.is_update {
-            return self.respond(now, transaction, response);
-        }
         let response = self.signed(response);
         let Some(path) = self.transactions.server_path(transaction) else { return false };
         if !self.transactions.respond(now, transaction, &response, &mut self.out) {
@@ -244,8 +293,8 @@ impl Endpoint {
                 self.end(now, dialog, false);
                 true
             }
-            State::Confirmed(confirmed) if is_final => {
-                let Some(waiting) = confirmed.waiting.take() else { return false };
+            State::Confirmed(_) if is_final => {
+                let Some(waiting) = usage.waiting.take() else { return false };
                 let response = Self::refusal(&waiting.pending.request, &tag, agent, &rejection);
                 self.respond(now, waiting.pending.transaction, response)
             }
@@ -277,6 +326,12 @@ pub(super) fn in_dialog(dialog: &Dialog, request: &Request, code: u16) -> Respon
     let mut response = Response::to(request, code, &dialog.local_tag);
     response.headers.copy(&request.headers, "Record-Route");
     response.with("Contact", dialog.contact())
+}
+
+/// Whether provisional responses to this INVITE are sent reliably (SIP-062).
+fn is_reliable(trunk: Option<&Arc<Trunk>>, invite: &Headers) -> bool {
+    let (is_supported, is_required) = reliable::wanted(invite);
+    is_required || (is_supported && trunk.is_some_and(|trunk| trunk.reliable_provisionals))
 }
 
 fn empty_request() -> Request {

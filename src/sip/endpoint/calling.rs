@@ -4,10 +4,11 @@ use std::time::Instant;
 
 use super::Endpoint;
 use super::session::push_sdp;
+use crate::config::SessionTimerMode;
 use crate::sip::dialog::{self, Dialog};
 use crate::sip::event::{Event, OutgoingInvite};
 use crate::sip::invite::{Calling, Cancel, Plan, State, Usage, UsageTimer};
-use crate::sip::message::{ALLOW, Method, Response, phrase};
+use crate::sip::message::{ALLOW, Method, Response, phrase, supported};
 use crate::sip::reason::Reason;
 use crate::sip::transaction::{Owner, Path, Purpose, TransactionId};
 use crate::sip::{DialogId, Headers, body};
@@ -23,9 +24,12 @@ impl Endpoint {
         let (id, cseq) = (self.usages.next_id(), dialog.next_cseq());
         let transaction = self.open_invite(now, id, &dialog, &call, cseq);
         let (login, no_response) = (call.ways.login.clone(), call.ways.no_response);
+        let (settings, local_sdp) = (self.session_settings_to(call.target.ip()), call.sdp.clone());
         let calling =
             Calling { transaction, cseq, had_offer: call.sdp.is_some(), cancel: Cancel::No, plan: Plan::new(call) };
-        let id = self.usages.insert(Usage::calling(dialog, calling));
+        let mut usage = Usage::calling(dialog, calling, settings);
+        usage.local_sdp = local_sdp;
+        let id = self.usages.insert(usage);
         self.set_login(id, login);
         if let Some(no_response) = no_response {
             self.usages.arm(id, UsageTimer::NoResponse, now + no_response);
@@ -45,6 +49,9 @@ impl Endpoint {
         let branch = self.mint_branch();
         let mut request = dialog.request(Method::INVITE, cseq, &branch);
         request.headers.push("Allow", ALLOW);
+        let settings = self.session_settings_to(call.target.ip());
+        request.headers.push("Supported", supported(settings.is_on()));
+        Self::push_session(&settings, None, settings.mode == SessionTimerMode::Always, &mut request);
         self.sign(&mut request);
         for (name, value) in &call.headers {
             request.headers.push(name, value.as_str());
@@ -71,10 +78,12 @@ impl Endpoint {
         if usage.dialog.remote_tag.is_empty() && !dialog::remote_tag(response).is_empty() {
             usage.dialog.establish(response);
         }
+        usage.learn_methods(&response.headers);
         self.usages.disarm(id, UsageTimer::NoResponse);
         self.send_wanted_cancel(now, id);
-        if response.code > 100 {
-            let sdp = body::sdp(&response.headers, &response.body).ok().flatten();
+        if response.code > 100
+            && let Some(sdp) = self.take_provisional(now, id, response)
+        {
             self.raise(Event::Provisional { dialog: id, code: response.code, sdp });
         }
     }
@@ -100,14 +109,16 @@ impl Endpoint {
         };
         usage.dialog.establish(&response);
         usage.state = State::Confirmed(Box::default());
-        self.usages.disarm_all(id);
         let sdp = body::sdp(&response.headers, &response.body).ok().flatten();
+        let (sdp, at_once) = Self::settle_early(usage, &tag, sdp, had_offer);
+        self.usages.disarm_all(id);
         if let Some(reasons) = cancelled {
             // The 200 crossed our CANCEL: the call is up, and ends at once.
             self.send_ack(now, id, cseq, None);
             return self.send_bye(now, id, &reasons);
         }
-        self.acknowledge(now, id, cseq, had_offer || sdp.is_none());
+        self.acknowledge(now, id, cseq, at_once);
+        self.session_accepted(now, id, &response.headers);
         self.raise(Event::Answered { dialog: id, sdp, headers: response.headers });
     }
 
@@ -143,7 +154,7 @@ impl Endpoint {
         let elsewhere = match response.code {
             300..=399 => self.follow(now, id, &response),
             503 => self.try_next(now, id, "answered 503"),
-            _ => false,
+            _ => self.retry_longer(now, id, &response),
         };
         if !elsewhere {
             let reasons = Reason::parse_all(response.headers.get_all("Reason"));

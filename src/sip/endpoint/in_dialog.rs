@@ -3,13 +3,16 @@
 
 use std::time::Instant;
 
+use tracing::debug;
+
 use super::Endpoint;
-use super::answering::in_dialog;
+use crate::base::pii::MaskedNumber;
 use crate::sip::event::{Event, InfoAnswer, Rejection};
 use crate::sip::incoming::Incoming;
-use crate::sip::invite::{Pending, State, Usage, Waiting};
-use crate::sip::message::{ALLOW, Method, Response};
+use crate::sip::invite::{Pending, State, Waiting, WaitingBy};
+use crate::sip::message::{Method, Response};
 use crate::sip::reason::Reason;
+use crate::sip::uri::NameAddr;
 use crate::sip::{DialogId, body, dialog};
 
 /// INFOs of one dialog that wait for `answer_info` at once.
@@ -29,6 +32,8 @@ impl Endpoint {
                 self.accept_plain(now, &incoming);
                 return self.end(now, id, true);
             }
+            // Late, it is answered all the same (RFC 3262 section 3).
+            (State::Leaving | State::Gone { .. }, &Method::PRACK) => return self.handle_prack(now, id, incoming),
             (State::Leaving | State::Gone { .. }, _) => return self.refuse(now, &incoming, &Rejection::new(481)),
             (State::Answering(_) | State::Calling(_) | State::Confirmed(_), _) => {}
         }
@@ -39,10 +44,12 @@ impl Endpoint {
             Method::BYE => self.handle_bye(now, id, &incoming),
             Method::INVITE => self.handle_reinvite(now, id, incoming),
             Method::UPDATE => self.handle_update(now, id, incoming),
+            Method::PRACK => self.handle_prack(now, id, incoming),
             Method::INFO => self.handle_info(now, id, incoming),
             Method::OPTIONS => {
                 let opened = self.open(&incoming, None);
-                self.respond(now, opened.transaction, Self::capabilities(&incoming.request, ""));
+                let response = self.capabilities(&incoming, "");
+                self.respond(now, opened.transaction, response);
             }
             _ => self.refuse(now, &incoming, &Rejection::new(Self::notify_code(&incoming))),
         }
@@ -73,7 +80,8 @@ impl Endpoint {
         let opened = self.open(&incoming, None);
         self.transactions.assign(opened.transaction, id);
         self.respond(now, opened.transaction, Response::to(&incoming.request, 100, ""));
-        self.wait_for_answer(id, Pending { transaction: opened.transaction, request: incoming.request }, false, sdp);
+        let pending = Pending { transaction: opened.transaction, request: incoming.request };
+        self.wait_for_answer(id, pending, WaitingBy::Reinvite, sdp);
     }
 
     /// Why a re-INVITE cannot be served now (SIP-072, SIP-076); an outstanding ACK may be taken as received.
@@ -82,7 +90,7 @@ impl Endpoint {
         let pending = match &usage.state {
             State::Answering(_) => return Some(self.soon()),
             State::Calling(_) => true,
-            State::Confirmed(confirmed) if confirmed.waiting.is_some() => return Some(self.soon()),
+            State::Confirmed(_) if usage.waiting.is_some() => return Some(self.soon()),
             State::Confirmed(confirmed) => {
                 let ours = confirmed.reinvite.as_ref().is_some_and(|reinvite| reinvite.transaction.is_some());
                 ours || confirmed.owed_ack.is_some() || confirmed.unacknowledged.as_ref().is_some_and(|a| a.offered)
@@ -98,6 +106,10 @@ impl Endpoint {
         if dialog::contact(&incoming.request.headers).is_err() {
             return Some(Rejection::new(400));
         }
+        let settings = self.usages.get(id)?.settings;
+        if let Some(rejection) = Self::too_brief(&settings, &incoming.request.headers) {
+            return Some(rejection);
+        }
         if self.usages.get(id)?.confirmed()?.unacknowledged.is_some() {
             self.acknowledged(now, id, None);
         }
@@ -105,10 +117,14 @@ impl Endpoint {
         self.usages.get(id)?.confirmed().is_none().then(|| Rejection::new(481))
     }
 
-    fn wait_for_answer(&mut self, id: DialogId, pending: Pending, is_update: bool, sdp: Option<Vec<u8>>) {
-        let Some(confirmed) = self.usages.get(id).and_then(Usage::confirmed) else { return };
-        confirmed.waiting = Some(Waiting { pending, is_update, had_offer: sdp.is_some() });
-        self.raise(if is_update { Event::Update { dialog: id, sdp } } else { Event::Reinvite { dialog: id, sdp } });
+    pub(super) fn wait_for_answer(&mut self, id: DialogId, pending: Pending, by: WaitingBy, sdp: Option<Vec<u8>>) {
+        let Some(usage) = self.usages.get(id) else { return };
+        usage.learn_methods(&pending.request.headers);
+        usage.waiting = Some(Waiting { pending, by, had_offer: sdp.is_some() });
+        self.raise(match by {
+            WaitingBy::Invite | WaitingBy::Reinvite => Event::Reinvite { dialog: id, sdp },
+            WaitingBy::Update | WaitingBy::Prack => Event::Update { dialog: id, sdp },
+        });
     }
 
     fn handle_update(&mut self, now: Instant, id: DialogId, incoming: Incoming) {
@@ -119,37 +135,53 @@ impl Endpoint {
         if dialog::contact(&incoming.request.headers).is_err() {
             return self.refuse(now, &incoming, &Rejection::new(400));
         }
-        if let Some(rejection) = self.update_obstacle(id, sdp.is_some()) {
+        let brief = self.usages.get(id).and_then(|usage| Self::too_brief(&usage.settings, &incoming.request.headers));
+        if let Some(rejection) = brief.or_else(|| self.update_obstacle(id, sdp.is_some())) {
             return self.refuse(now, &incoming, &rejection);
         }
         let opened = self.open(&incoming, None);
         if sdp.is_some() {
             let pending = Pending { transaction: opened.transaction, request: incoming.request };
-            return self.wait_for_answer(id, pending, true, sdp);
+            return self.wait_for_answer(id, pending, WaitingBy::Update, sdp);
         }
         let Some(usage) = self.usages.get(id) else { return };
-        usage.dialog.refresh_target(&incoming.request.headers);
-        let response = in_dialog(&usage.dialog, &incoming.request, 200).with("Allow", ALLOW);
+        let headers = &incoming.request.headers;
+        usage.dialog.refresh_target(headers);
+        usage.learn_methods(headers);
+        if let Some(identity) = headers.get("P-Asserted-Identity").and_then(|value| NameAddr::parse(value).ok()) {
+            debug!(dialog = id.number(), with = %MaskedNumber(&identity.uri.number()), "connected to another party");
+        }
+        let (is_early, response) = (usage.confirmed().is_none(), Self::in_call(usage, &incoming.request, 200));
+        let response = if is_early { response } else { self.agree_session(now, id, headers, response) };
         self.respond(now, opened.transaction, response);
     }
 
-    /// Why an UPDATE cannot be served now (RFC 3311 section 5.2).
-    fn update_obstacle(&mut self, id: DialogId, has_offer: bool) -> Option<Rejection> {
-        let (our_offer_open, their_offer_open, updating) = match &self.usages.get(id)?.state {
-            State::Answering(_) => (false, true, false),
-            State::Calling(calling) => (calling.had_offer, false, false),
+    /// Why an UPDATE, or an offer in a PRACK, cannot be served now (RFC 3311 section 5.2).
+    pub(super) fn update_obstacle(&mut self, id: DialogId, has_offer: bool) -> Option<Rejection> {
+        let usage = self.usages.get(id)?;
+        let (our_offer_open, their_offer_open) = match &usage.state {
+            // An offer in the INVITE is answered early only by a reliable provisional response; without one there is
+            // nothing to update before ours is answered.
+            State::Answering(_) => {
+                let reliable = usage.reliable.as_ref().filter(|reliable| reliable.described);
+                (reliable.is_some_and(|reliable| reliable.offering), reliable.is_none())
+            }
+            State::Calling(calling) => {
+                let answered = usage.early_sdp.is_some() && usage.owed_prack.is_none();
+                (calling.had_offer && !answered, !calling.had_offer && !answered)
+            }
             State::Confirmed(confirmed) => {
                 let ours = confirmed.reinvite.as_ref().is_some_and(|reinvite| reinvite.transaction.is_some());
                 let offered = confirmed.unacknowledged.as_ref().is_some_and(|answer| answer.offered);
-                let updating = confirmed.waiting.as_ref().is_some_and(|waiting| waiting.is_update);
-                (ours || offered, confirmed.waiting.is_some() || confirmed.owed_ack.is_some(), updating)
+                (ours || offered, confirmed.owed_ack.is_some())
             }
             State::Leaving | State::Gone { .. } => return Some(Rejection::new(481)),
         };
-        if updating || (has_offer && their_offer_open) {
+        let waiting = usage.waiting.as_ref().map(|waiting| waiting.by);
+        let updating = matches!(waiting, Some(WaitingBy::Update | WaitingBy::Prack));
+        if updating || (has_offer && (their_offer_open || waiting.is_some())) {
             return Some(self.soon());
         }
-        // Without an answered offer in a call of ours there is nothing to update yet.
         (has_offer && our_offer_open).then(|| Rejection::new(491))
     }
 

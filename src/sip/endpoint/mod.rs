@@ -12,7 +12,9 @@ mod calling;
 mod challenged;
 mod failover;
 mod in_dialog;
+mod provisional;
 mod referring;
+mod refresh;
 mod replacing;
 mod requests;
 mod responses;
@@ -138,6 +140,7 @@ pub struct Endpoint {
     config: EndpointConfig,
     trunks: Trunks,
     random: Random,
+    session_timer: config::SessionTimer,
     availability: Availability,
     limits: Limits,
     transactions: Transactions,
@@ -171,6 +174,7 @@ impl Endpoint {
             config,
             trunks,
             random,
+            session_timer: config::SessionTimer::default(),
             availability: Availability::Available,
             limits: LIMITS,
             transactions,
@@ -226,11 +230,15 @@ impl Endpoint {
                 UsageTimer::RepeatProvisional => self.repeat_provisional(now, id),
                 UsageTimer::ResendAnswer => self.resend_answer(now, id),
                 UsageTimer::NoAck => self.no_ack(now, id),
+                UsageTimer::ResendProvisional => self.resend_provisional(now, id),
+                UsageTimer::NoPrack => self.no_prack(now, id),
                 UsageTimer::RetryReinvite => self.retry_reinvite(now, id),
                 UsageTimer::Refer => self.refer_overdue(now, id),
+                UsageTimer::Refresh => self.refresh(now, id),
+                UsageTimer::SessionExpires => self.end_session(now, id, None),
                 UsageTimer::NoFinal => self.no_final(now, id),
                 UsageTimer::NoResponse => self.no_response(now, id),
-                UsageTimer::Forget => self.usages.forget(id),
+                UsageTimer::Forget => self.forget(id),
             }
         }
         self.look_after_upstreams(now);
@@ -355,6 +363,15 @@ impl Endpoint {
         let until = now + self.timing_of(id).timeout();
         self.usages.arm(id, UsageTimer::Forget, until);
         self.raise(Event::Ended { dialog: id });
+    }
+
+    /// Drops a dialog, and a re-INVITE in it that has got provisional responses only.
+    fn forget(&mut self, id: DialogId) {
+        let open = self.usages.get(id).and_then(|usage| usage.last_reinvite);
+        if let Some(transaction) = open.filter(|open| self.transactions.cancel_of(*open).is_some()) {
+            self.transactions.abandon(transaction);
+        }
+        self.usages.forget(id);
     }
 
     /// Answers what the peer asked in a dialog that ends (RFC 3261 section 15.1.2).

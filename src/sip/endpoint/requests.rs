@@ -14,9 +14,10 @@ use crate::sip::access::News;
 use crate::sip::event::{Event, Rejection, Why};
 use crate::sip::incoming::{Arrival, Incoming, stateless_tag};
 use crate::sip::invite::{Pending, State};
-use crate::sip::message::{ALLOW, Message, Method, Request, Response, SUPPORTED};
+use crate::sip::message::{ALLOW, Message, Method, Request, Response, supported};
 use crate::sip::proxy::{self, Named};
 use crate::sip::reason::Reason;
+use crate::sip::session_timer::lists;
 use crate::sip::transaction::{AckFate, NewServer, ServerFacts, TransactionId};
 use crate::sip::uri::Uri;
 use crate::sip::wire::{self, Flaw};
@@ -28,6 +29,7 @@ fn because(code: u16) -> Why {
         400 => "the peer sent no Contact or Request-URI that can be used",
         405 => "the peer used a method that is not served here",
         415 => "the peer sent a body that is not SDP, or an encoded one",
+        422 => "the peer wants a session interval below min_se_seconds",
         420 => "the peer requires extensions that this version has not",
         481 => "the peer speaks of a dialog that is not here",
         482 => "the peer sent a request twice, by two ways: it was forked or went in a circle",
@@ -188,9 +190,10 @@ impl Endpoint {
         if let Some(rejection) = Self::misplaced_replaces(incoming) {
             return Some(rejection);
         }
-        let required = incoming.required();
-        if !required.is_empty() {
-            let rejection = Rejection { headers: vec![("Unsupported", required.join(", "))], ..Rejection::new(420) };
+        let wants_timer = lists(&incoming.request.headers, "Require", "timer");
+        let unsupported = incoming.unsupported(!wants_timer || self.session_settings(incoming).is_on());
+        if !unsupported.is_empty() {
+            let rejection = Rejection { headers: vec![("Unsupported", unsupported.join(", "))], ..Rejection::new(420) };
             return Some(if *method == Method::INVITE { rejection.reason(Reason::q850(127)) } else { rejection });
         }
         None
@@ -226,13 +229,14 @@ impl Endpoint {
             return self.refuse(now, incoming, &rejection);
         }
         let opened = self.open(incoming, None);
-        let response = Self::capabilities(&incoming.request, &opened.to_tag);
+        let response = self.capabilities(incoming, &opened.to_tag);
         self.respond(now, opened.transaction, response);
     }
 
     /// 200 to OPTIONS: what we can do (RFC 3261 section 11.2).
-    pub(super) fn capabilities(request: &Request, to_tag: &str) -> Response {
-        let response = Response::to(request, 200, to_tag).with("Allow", ALLOW).with("Supported", SUPPORTED);
+    pub(super) fn capabilities(&mut self, incoming: &Incoming, to_tag: &str) -> Response {
+        let extensions = supported(self.session_settings(incoming).is_on());
+        let response = Response::to(&incoming.request, 200, to_tag).with("Allow", ALLOW).with("Supported", extensions);
         response.with("Accept", "application/sdp").with("Accept-Encoding", "identity")
     }
 
@@ -316,8 +320,8 @@ impl Endpoint {
                 self.raise(Event::Cancelled { dialog: id, reasons });
                 self.end(now, id, false);
             }
-            State::Confirmed(confirmed) => {
-                if let Some(waiting) = confirmed.waiting.take_if(|waiting| is_target(&waiting.pending)) {
+            State::Confirmed(_) => {
+                if let Some(waiting) = usage.waiting.take_if(|waiting| is_target(&waiting.pending)) {
                     let response = Response::to(&waiting.pending.request, 487, &facts.to_tag);
                     self.respond(now, facts.id, response);
                 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::Endpoint;
 use crate::sip::event::Event;
 use crate::sip::invite::{State, Usage};
-use crate::sip::message::{CSeq, Method, Response};
+use crate::sip::message::{CSeq, Headers, Method, Response};
 use crate::sip::transaction::{Owner, Purpose};
 use crate::sip::uri::NameAddr;
 use crate::sip::{DialogId, body, dialog};
@@ -29,7 +29,8 @@ impl Endpoint {
             Purpose::Bye if response.code >= 200 => self.end(now, owner.dialog, true),
             Purpose::Info if response.code >= 200 => self.info_answered(owner.dialog, response.code),
             Purpose::Refer(cseq) if response.code >= 200 => self.refer_answered(now, owner.dialog, cseq, &response),
-            Purpose::Bye | Purpose::Info | Purpose::Refer(_) | Purpose::Cancel | Purpose::ForkBye => {}
+            Purpose::Refresh => self.refresh_answered(now, owner.dialog, &response),
+            Purpose::Bye | Purpose::Info | Purpose::Refer(_) | Purpose::Cancel | Purpose::ForkBye | Purpose::Prack => {}
         }
     }
 
@@ -58,7 +59,7 @@ impl Endpoint {
             ..=199 => {}
             200..=299 => self.reinvite_accepted(now, id, response),
             491 if self.postpone_reinvite(now, id) => {}
-            300.. => self.reinvite_refused(now, id, response.code),
+            300.. => self.reinvite_refused(now, id, response.code, &response.headers),
         }
     }
 
@@ -73,19 +74,26 @@ impl Endpoint {
         }
         usage.dialog.refresh_target(&response.headers);
         let sdp = body::sdp(&response.headers, &response.body).ok().flatten();
-        let had_offer = match usage.confirmed() {
-            Some(confirmed) => confirmed.reinvite.take().is_none_or(|reinvite| reinvite.sdp.is_some()),
+        let ours = match usage.confirmed() {
+            Some(confirmed) => confirmed.reinvite.take().and_then(|reinvite| reinvite.sdp),
             // The dialog is being left: only the ACK is owed.
             None => return self.send_ack(now, id, cseq, None),
         };
+        let had_offer = ours.is_some();
+        if had_offer {
+            usage.local_sdp = ours;
+        }
+        self.session_accepted(now, id, &response.headers);
         self.acknowledge(now, id, cseq, had_offer || sdp.is_none());
         self.raise(Event::ReinviteAnswered { dialog: id, sdp });
     }
 
     /// The session goes on, except where the peer knows no such dialog or does not answer (RFC 3261 section 12.2.1.2).
-    fn reinvite_refused(&mut self, now: Instant, id: DialogId, code: u16) {
+    fn reinvite_refused(&mut self, now: Instant, id: DialogId, code: u16, headers: &Headers) {
         let Some(confirmed) = self.usages.get(id).and_then(Usage::confirmed) else { return };
-        confirmed.reinvite = None;
+        if confirmed.reinvite.take().is_some_and(|reinvite| reinvite.is_refresh) {
+            return self.refresh_refused(now, id, code, headers);
+        }
         self.raise(Event::ReinviteRejected { dialog: id, code });
         if matches!(code, 408 | 481) {
             self.send_bye(now, id, &[crate::sip::Reason::sip(code)]);
@@ -97,11 +105,12 @@ impl Endpoint {
         match owner.purpose {
             Purpose::Alone(request) => self.alone_timed_out(now, request),
             Purpose::Invite => self.invite_timed_out(now, id),
-            Purpose::Reinvite => self.reinvite_refused(now, id, 408),
+            Purpose::Reinvite => self.reinvite_refused(now, id, 408, &Headers::new()),
+            Purpose::Refresh => self.end_session(now, id, Some(408)),
             Purpose::Bye => self.end(now, id, true),
             Purpose::Info => self.info_answered(id, 408),
             Purpose::Refer(cseq) => self.refer_unanswered(id, cseq),
-            Purpose::Cancel | Purpose::ForkBye => {}
+            Purpose::Cancel | Purpose::ForkBye | Purpose::Prack => {}
         }
     }
 

@@ -30,7 +30,11 @@ impl Endpoint {
                 }
                 true
             }
-            State::Answering(_) | State::Leaving | State::Gone { .. } => false,
+            State::Answering(_) => {
+                let held = usage.reliable.as_mut().and_then(|reliable| reliable.held.as_mut());
+                held.map(|held| held.hangup = Some(reasons)).is_some()
+            }
+            State::Leaving | State::Gone { .. } => false,
         }
     }
 
@@ -62,6 +66,13 @@ impl Endpoint {
         let cseq = usage.dialog.next_cseq();
         let mut request = usage.dialog.request(method, cseq, &branch);
         let path = usage.dialog.next_hop();
+        if [Method::INVITE, Method::UPDATE].contains(&request.method) {
+            request.headers.push("Allow", ALLOW);
+            if usage.settings.is_on() {
+                request.headers.push("Supported", "timer");
+            }
+            Self::push_session(&usage.settings, usage.session, false, &mut request);
+        }
         self.sign(&mut request);
         finish(&mut request);
         let owner = Owner { dialog: id, purpose };
@@ -96,50 +107,56 @@ impl Endpoint {
     /// Sends a re-INVITE; `false` also while an offer of either side is open. One that meets theirs is tried again
     /// (SIP-073).
     pub fn reinvite(&mut self, now: Instant, dialog: DialogId, sdp: Option<Vec<u8>>) -> bool {
-        let Some(confirmed) = self.usages.get(dialog).and_then(Usage::confirmed) else { return false };
-        let free = confirmed.waiting.is_none()
-            && confirmed.reinvite.is_none()
-            && confirmed.unacknowledged.is_none()
-            && confirmed.owed_ack.is_none();
+        let Some(usage) = self.usages.get(dialog) else { return false };
+        let waits = usage.waiting.is_some();
+        let free = usage.confirmed().is_some_and(|confirmed| !waits && confirmed.is_free());
         if free {
-            self.send_reinvite(now, dialog, sdp, 1);
+            self.send_reinvite(now, dialog, (sdp, 1), false);
         }
         free
     }
 
-    fn send_reinvite(&mut self, now: Instant, id: DialogId, sdp: Option<Vec<u8>>, attempts: u32) {
+    /// Sends a re-INVITE for the `attempts`th time.
+    pub(super) fn send_reinvite(
+        &mut self,
+        now: Instant,
+        id: DialogId,
+        (sdp, attempts): (Option<Vec<u8>>, u32),
+        is_refresh: bool,
+    ) {
         let body = sdp.clone();
-        let transaction = self.send_in_dialog(now, id, (Method::INVITE, Purpose::Reinvite), |request| {
-            request.headers.push("Allow", ALLOW);
-            push_sdp(request, body);
-        });
-        if let Some(confirmed) = self.usages.get(id).and_then(Usage::confirmed) {
-            confirmed.reinvite = Some(Reinvite { transaction, sdp, attempts });
+        let transaction =
+            self.send_in_dialog(now, id, (Method::INVITE, Purpose::Reinvite), |request| push_sdp(request, body));
+        let Some(usage) = self.usages.get(id) else { return };
+        usage.last_reinvite = transaction;
+        if let Some(confirmed) = usage.confirmed() {
+            confirmed.reinvite = Some(Reinvite { transaction, sdp, attempts, is_refresh });
         }
     }
 
-    /// Our re-INVITE got 491: whether it will be tried again, after 2.1 to 4 s where the Call-ID is ours, else within 2 s,
-    /// in units of 10 ms (RFC 3261 section 14.1).
+    /// Our re-INVITE got 491: whether it will be tried again (SIP-073).
     pub(super) fn postpone_reinvite(&mut self, now: Instant, id: DialogId) -> bool {
-        let (own, other) = (2100 + 10 * self.random.below(191), 10 * self.random.below(201));
-        let Some(usage) = self.usages.get(id) else { return false };
-        let wait = Duration::from_millis(if usage.is_caller { own } else { other }.into());
-        let Some(reinvite) = usage.confirmed().and_then(|confirmed| confirmed.reinvite.as_mut()) else { return false };
-        if reinvite.attempts >= MAX_ATTEMPTS {
+        let wait = self.after_glare(id);
+        let Some(confirmed) = self.usages.get(id).and_then(Usage::confirmed) else { return false };
+        let Some(reinvite) = confirmed.reinvite.as_mut().filter(|reinvite| reinvite.attempts < MAX_ATTEMPTS) else {
             return false;
-        }
+        };
         reinvite.transaction = None;
         self.usages.arm(id, UsageTimer::RetryReinvite, now + wait);
         true
     }
 
     pub(super) fn retry_reinvite(&mut self, now: Instant, id: DialogId) {
-        let Some(confirmed) = self.usages.get(id).and_then(Usage::confirmed) else { return };
-        if confirmed.waiting.is_some() || confirmed.unacknowledged.is_some() {
+        let Some(usage) = self.usages.get(id) else { return };
+        let (waits, current) = (usage.waiting.is_some(), usage.local_sdp.clone());
+        let Some(confirmed) = usage.confirmed() else { return };
+        if waits || confirmed.unacknowledged.is_some() {
             return self.usages.arm(id, UsageTimer::RetryReinvite, now + Duration::from_secs(1));
         }
-        if let Some(reinvite) = confirmed.reinvite.take() {
-            self.send_reinvite(now, id, reinvite.sdp, reinvite.attempts + 1);
+        if let Some(Reinvite { sdp, attempts, is_refresh, .. }) = confirmed.reinvite.take() {
+            // What met it may have changed the session: a refresh says it as it is now.
+            let sdp = if is_refresh { current } else { sdp };
+            self.send_reinvite(now, id, (sdp, attempts + 1), is_refresh);
         }
     }
 

@@ -94,6 +94,10 @@ pub enum Purpose {
     Alone(RequestId),
     /// REFER, by its CSeq number.
     Refer(u32),
+    /// Acknowledging a reliable provisional response.
+    Prack,
+    /// Refreshing the session by UPDATE.
+    Refresh,
 }
 
 struct ServerSlot {
@@ -354,6 +358,12 @@ impl Transactions {
             }
             ClientMachine::Invite(_) | ClientMachine::Other(_) => None,
         }
+    }
+
+    /// The INVITE of client transaction `id`.
+    pub fn invite_of(&self, id: TransactionId) -> Option<&Request> {
+        let slot = self.clients.get(&id)?;
+        matches!(slot.machine, ClientMachine::Invite(_)).then_some(&*slot.request)
     }
 
     /// Ends INVITE client transaction `id` without a final response.

@@ -221,9 +221,11 @@ impl Bridge {
 
     fn command(&mut self, now: Instant, dialog: DialogId, command: SipCommand) {
         match command {
-            SipCommand::Ring => self.endpoint.ring(now, dialog),
+            SipCommand::Progress { code, sdp } => self.endpoint.progress(now, dialog, code, sdp),
             SipCommand::Answer { sdp } => self.endpoint.answer(now, dialog, sdp),
             SipCommand::Reject(rejection) => self.endpoint.reject(now, dialog, rejection),
+            SipCommand::AnswerUpdate { sdp } => self.endpoint.answer_update(now, dialog, sdp),
+            SipCommand::RejectUpdate(rejection) => self.endpoint.reject_update(now, dialog, rejection),
             SipCommand::AnswerInfo(answer) => self.endpoint.answer_info(now, dialog, answer),
             SipCommand::Bye(reasons) => self.endpoint.bye(now, dialog, reasons),
             SipCommand::Refer(refer) => self.endpoint.refer(now, dialog, *refer),

@@ -63,14 +63,20 @@ pub struct Phone {
     pub port: u16,
     pub plan: Plan,
     pub ringing: Option<Instant>,
+    /// Every 101 to 199.
+    pub provisionals: Vec<u16>,
     pub answered: Option<Instant>,
     pub refused: Option<Refused>,
     /// When the bridge hung up, and why.
     pub bye: Option<(Instant, Vec<Reason>)>,
     pub ended: Option<Instant>,
+    /// When it gave the call up because nobody refreshed it.
+    pub expired: Option<Instant>,
     /// What re-INVITEs got.
     pub reinvites: Vec<Result<Sdp, u16>>,
     pub infos: Vec<u16>,
+    /// Re-INVITEs of the bridge.
+    pub refreshes: Vec<Option<Sdp>>,
     /// The bridge's last SDP.
     pub sdp: Option<Sdp>,
     pub media: MediaSession,
@@ -283,12 +289,15 @@ impl Pbx {
             media: MediaSession::new(now, settings, &mut self.random),
             plan,
             ringing: None,
+            provisionals: Vec::new(),
             answered: None,
             refused: None,
             bye: None,
             ended: None,
+            expired: None,
             reinvites: Vec::new(),
             infos: Vec::new(),
+            refreshes: Vec::new(),
             sdp: None,
             srtp: None,
             unreadable: 0,
@@ -372,13 +381,20 @@ impl Pbx {
         let Some(index) = self.by_dialog.get(&event.dialog()).copied() else { return };
         let phone = &mut self.phones[index];
         match event {
-            Event::Provisional { code, .. } => {
-                assert_eq!(code, 180, "the bridge rings with 180 only");
+            Event::Provisional { dialog, code, sdp } => {
                 phone.ringing.get_or_insert(now);
+                phone.provisionals.push(code);
+                let Some(sdp) = sdp.map(|sdp| Sdp::read(&sdp)) else { return };
+                if let Some(answer) = Self::follow(now, phone, sdp) {
+                    self.endpoint.answer(now, dialog, answer);
+                }
             }
             Event::Answered { dialog, sdp, .. } => {
                 phone.answered = Some(now);
-                let sdp = Sdp::read(&sdp.expect("a 200 with SDP"));
+                let Some(sdp) = sdp.map(|sdp| Sdp::read(&sdp)) else {
+                    assert!(phone.sdp.is_some(), "neither the 200 nor a response before it had SDP");
+                    return;
+                };
                 if let Some(answer) = Self::follow(now, phone, sdp) {
                     self.endpoint.answer(now, dialog, answer);
                 }
@@ -400,13 +416,22 @@ impl Pbx {
                 phone.hang_up(now);
             }
             Event::Ended { .. } => phone.hang_up(now),
-            Event::Reinvite { dialog, .. } | Event::Update { dialog, .. } => {
-                self.endpoint.reject(now, dialog, Rejection::new(488));
+            Event::SessionExpired { .. } => phone.expired = Some(now),
+            Event::Reinvite { dialog, sdp } => {
+                // A refresh: the same description again.
+                phone.refreshes.push(sdp.map(|sdp| Sdp::read(&sdp)));
+                let own = phone.plan.late_answer.as_ref().map(|offer| offer.text().into_bytes());
+                self.endpoint.answer(now, dialog, own);
+            }
+            Event::Update { dialog, .. } => {
+                self.endpoint.reject_update(now, dialog, Rejection::new(488));
             }
             Event::Invite { .. }
             | Event::Acknowledged { .. }
             | Event::Cancelled { .. }
             | Event::Info { .. }
+            | Event::Pracked { .. }
+            | Event::PrackTimeout { .. }
             | Event::AckTimeout { .. }
             | Event::ReferProgress { .. }
             | Event::ReferSucceeded { .. }

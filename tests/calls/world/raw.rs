@@ -101,3 +101,16 @@ impl RawCall {
         self.tag = to.split(";tag=").nth(1).map(str::to_owned);
     }
 }
+
+impl Got {
+    /// The raw caller's response to this request; `more` are header lines, each with its line end.
+    pub fn response(&self, code: u16, more: &str, body: &str) -> String {
+        let line = |name: &str| format!("{name}: {}\r\n", self.header(name).expect("a header that every request has"));
+        let copied: String = ["Via", "From", "To", "Call-ID", "CSeq"].map(line).concat();
+        let content = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
+        format!(
+            "SIP/2.0 {code} Whatever\r\n{copied}Contact: <sip:0806@{RAW}>\r\n{more}{content}Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    }
+}

@@ -22,11 +22,11 @@ pub fn reply(request: &Request, code: u16, tag: &str, rest: &str) -> String {
     )
 }
 
-const CALLEE: &str = "203.0.113.5:5060";
-const SDP: &str = "Content-Type: application/sdp\r\n\r\nv=0\r\n";
+pub const CALLEE: &str = "203.0.113.5:5060";
+pub const SDP: &str = "Content-Type: application/sdp\r\n\r\nv=0\r\n";
 
 /// A bench that knows no trunk, as the test PBX has none, and its call.
-fn calling(sdp: Option<&[u8]>) -> (Bench, DialogId, Request) {
+pub fn calling(sdp: Option<&[u8]>) -> (Bench, DialogId, Request) {
     let mut bench = Bench::new();
     bench.endpoint.set_trunks(Trunks::default());
     let dialog = bench.endpoint.invite(
@@ -49,7 +49,7 @@ fn calling(sdp: Option<&[u8]>) -> (Bench, DialogId, Request) {
 }
 
 /// A call that was answered; its dialog and the INVITE.
-fn up() -> (Bench, DialogId, Request) {
+pub fn up() -> (Bench, DialogId, Request) {
     let (mut bench, dialog, invite) = calling(Some(b"v=0"));
     bench.receive_from(CALLEE, &reply(&invite, 200, "t1", SDP));
     assert_eq!((bench.said(), bench.happened()), (vec!["ACK".to_owned()], vec!["Answered".to_owned()]));
@@ -57,7 +57,7 @@ fn up() -> (Bench, DialogId, Request) {
 }
 
 /// A request of the callee in the dialog of `invite`.
-fn from_callee(invite: &Request, method: &str, cseq: u32, rest: &str) -> String {
+pub fn from_callee(invite: &Request, method: &str, cseq: u32, rest: &str) -> String {
     let header = |name| invite.headers.get(name).unwrap_or_default();
     let (lines, body) = rest.split_once("\r\n\r\n").unwrap_or((rest, ""));
     let lines = if lines.is_empty() { String::new() } else { format!("{lines}\r\n") };
@@ -94,7 +94,10 @@ fn timer_a_doubles_and_timer_b_gives_up_at_32_s() {
 #[test]
 fn an_answered_call_sends_one_ack_and_the_same_again_for_each_copy_of_the_200() {
     let (mut bench, _, invite) = calling(Some(b"v=0"));
-    assert_eq!((invite.headers.get("x-uui"), invite.headers.get("Supported")), (Some("7"), None));
+    assert_eq!(
+        (invite.headers.get("x-uui"), invite.headers.get("Supported")),
+        (Some("7"), Some("100rel, timer, replaces, norefersub, uui"))
+    );
     bench.receive_from(CALLEE, &reply(&invite, 100, "", ""));
     bench.receive_from(CALLEE, &reply(&invite, 180, "t1", ""));
     let ok = reply(&invite, 200, "t1", &format!("Record-Route: <sip:203.0.113.8;lr>, <sip:203.0.113.7;lr>\r\n{SDP}"));
@@ -262,6 +265,18 @@ fn a_reinvite_refused_with_481_ends_the_call_and_with_488_does_not() {
         assert_eq!(bench.happened(), expected);
     }
     assert_eq!(bench.said(), ["ACK", "BYE"]);
+}
+
+#[test]
+fn sip_042_a_reinvite_without_final_response_is_forgotten_with_its_call() {
+    let (mut bench, dialog, _) = up();
+    bench.endpoint.reinvite(bench.now, dialog, None);
+    bench.drain();
+    let (_, request) = bench.request();
+    bench.receive_from(CALLEE, &reply(&request, 100, "", ""));
+    bench.endpoint.bye(bench.now, dialog, Vec::new());
+    bench.wait(70_000);
+    assert!(bench.endpoint.counts().is_idle(), "{:?}", bench.endpoint.counts());
 }
 
 #[test]

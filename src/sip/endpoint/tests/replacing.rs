@@ -88,7 +88,10 @@ fn sip_014_extensions_that_are_there_are_listed_and_may_be_required() {
     let mut bench = Bench::new();
     bench.receive(&request("OPTIONS", "o1", "c3", 1, "Require: Replaces, uui, norefersub"));
     let response = bench.response();
-    assert_eq!((response.code, response.headers.get("Supported")), (200, Some("replaces, norefersub, uui")));
+    assert_eq!(
+        (response.code, response.headers.get("Supported")),
+        (200, Some("100rel, timer, replaces, norefersub, uui"))
+    );
     bench.receive(&request("OPTIONS", "o2", "c4", 1, "Require: uui, sec-agree"));
     assert_eq!(bench.response().headers.get("Unsupported"), Some("sec-agree"));
 }
