@@ -75,7 +75,7 @@ impl Bridge {
     /// One tick of the media clock, every 5 ms: first the packet that is due leaves, then the socket is read and the
     /// caller's audio passed on.
     pub fn tick(&mut self, now: Instant, line: &mut Link, mut sent: impl FnMut(&Sent<'_>)) {
-        for _ in 0..self.send.advance(now, Pace::MAX_BACK_TO_BACK).take {
+        for _ in 0..self.send.advance(now).take {
             self.audio.clear();
             if self.stream.take_cleared() {
                 self.media.clear_playout();
@@ -90,9 +90,10 @@ impl Bridge {
         if self.grid.is_settling() || self.receive.next() <= now {
             self.read(now, line);
         }
-        for _ in 0..self.receive.advance(now, Pace::MAX_BACK_TO_BACK).take {
+        let due = self.receive.catch_up(now);
+        for deadline in self.receive.taken(due) {
             self.audio.clear();
-            self.media.pull(now, &mut self.audio);
+            self.media.pull(deadline, &mut self.audio);
             self.stream.push_audio(&self.audio);
         }
         while self.media.poll_event().is_some() {}
@@ -101,10 +102,10 @@ impl Bridge {
 
     fn read(&mut self, now: Instant, line: &mut Link) {
         while let Some((from, packet)) = line.poll(now) {
+            self.media.handle_rtp(now, from, &packet);
             if let Some(shift) = self.grid.arrived(now, self.receive.next()) {
                 self.receive.delay(shift);
             }
-            self.media.handle_rtp(now, from, &packet);
         }
     }
 }

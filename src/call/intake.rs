@@ -63,7 +63,7 @@ impl Intake {
     /// The socket is about to be read.
     pub fn begin_reading(&mut self, now: Instant, settling: bool) -> Reading {
         let behind = now.saturating_duration_since(self.due);
-        self.stalled = behind >= FRAME * Pace::MAX_BACK_TO_BACK;
+        self.stalled = behind >= FRAME * Pace::MAX_CAUGHT_UP;
         Reading { packets: self.together, everything: settling || behind >= FRAME, due: self.due <= now }
     }
 
@@ -72,16 +72,16 @@ impl Intake {
         let at = self.pace.next();
         let takes = self.together > 1 && !self.stalled && at < arrived;
         takes.then(|| {
-            self.pace.advance(at, 1);
+            self.pace.take(at, 1);
             at
         })
     }
 
     /// Takes every frame that is due, and says when the first of them ended. A process that stood still skips what is over
-    /// the usual number and [`Pace::MAX_BACK_TO_BACK`].
+    /// the usual number and [`Pace::MAX_CAUGHT_UP`].
     pub fn take(&mut self, now: Instant) -> (Instant, Due) {
         let next = self.pace.next();
-        let due = self.pace.advance(now, self.together - 1 + Pace::MAX_BACK_TO_BACK);
+        let due = self.pace.take(now, self.together - 1 + Pace::MAX_CAUGHT_UP);
         (next + FRAME * due.skip, due)
     }
 
@@ -150,16 +150,16 @@ mod tests {
     }
 
     #[test]
-    fn rtp_030_a_stall_skips_what_is_over_the_usual_number_and_three() {
+    fn rtp_024_a_stall_skips_what_is_over_the_usual_number_and_120_ms() {
         let start = Instant::now();
         let mut intake = Intake::new(at(start, 20));
         intake.gather(start, CHUNK);
-        assert_eq!(intake.begin_reading(at(start, 159), false), Reading { packets: 5, everything: true, due: true });
+        assert_eq!(intake.begin_reading(at(start, 219), false), Reading { packets: 5, everything: true, due: true });
         assert_eq!(intake.take_before(at(start, 30)), Some(at(start, 20)), "late by less than a stall");
         let mut intake = Intake::new(at(start, 20));
         intake.gather(start, CHUNK);
         intake.begin_reading(at(start, 600), false);
         assert_eq!(intake.take_before(at(start, 30)), None);
-        assert_eq!(intake.take(at(start, 600)), (at(start, 480), Due { take: 7, skip: 23 }));
+        assert_eq!(intake.take(at(start, 600)), (at(start, 420), Due { take: 10, skip: 20 }));
     }
 }

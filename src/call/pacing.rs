@@ -68,6 +68,9 @@ pub struct Due {
 impl Pace {
     /// At most this many packets leave back to back after a late wake (RTP-030).
     pub const MAX_BACK_TO_BACK: u32 = 3;
+    /// So many frames of the caller's audio are taken at once: they wait at the socket, and nobody hears that they come
+    /// together. As much as the jitter buffer keeps by default.
+    pub const MAX_CAUGHT_UP: u32 = 6;
 
     /// A pace whose first deadline is `first`.
     #[must_use]
@@ -97,8 +100,24 @@ impl Pace {
         self.next += shift;
     }
 
+    /// Takes every step that is due at `now` and sets the next deadline beyond it. For what is sent.
+    pub fn advance(&mut self, now: Instant) -> Due {
+        self.take(now, Self::MAX_BACK_TO_BACK)
+    }
+
+    /// As [`Self::advance`] for what is received: the process stood still, the caller did not.
+    pub fn catch_up(&mut self, now: Instant) -> Due {
+        self.take(now, Self::MAX_CAUGHT_UP)
+    }
+
+    /// The deadlines of the steps that were just taken: those before the next.
+    pub fn taken(&self, due: Due) -> impl Iterator<Item = Instant> + use<> {
+        let Self { next, step } = *self;
+        (1..=due.take).rev().map(move |back| next.checked_sub(step * back).unwrap_or(next))
+    }
+
     /// Takes the steps that are due at `now`, the latest `most` of them, and sets the next deadline beyond it.
-    pub fn advance(&mut self, now: Instant, most: u32) -> Due {
+    pub fn take(&mut self, now: Instant, most: u32) -> Due {
         let mut due = 0;
         while self.next <= now {
             self.next += self.step;
@@ -111,8 +130,9 @@ impl Pace {
 
 /// The media clock's grid as a call sees it, and how the call finds its place on it.
 ///
-/// Sending keeps the place it got at the answer. Taking caller audio moves once, after the first packets, to the
-/// grid point on which they have just arrived, so that they wait for at most one tick.
+/// Sending keeps the place it got at the answer. Taking caller audio moves with the first packet, before any of it has gone
+/// to the bot, to the grid point on which that has just arrived, so that packets wait for at most one tick. It moves once
+/// more where those after it show that the first was out of line.
 #[derive(Debug, Clone, Copy)]
 pub struct Grid {
     epoch: Instant,
@@ -121,8 +141,10 @@ pub struct Grid {
 }
 
 impl Grid {
-    /// Arrivals looked at before the place is chosen.
+    /// Arrivals looked at before the place is kept.
     const ARRIVALS: u8 = 10;
+    /// Of them so many, the first among them, come on the place or the tick before it where it is a good one.
+    const IN_LINE: u8 = 3;
 
     /// A grid with its origin.
     #[must_use]
@@ -145,20 +167,26 @@ impl Grid {
         !self.settled
     }
 
-    /// A packet was found on the tick `now`; once enough are known, how far the pace whose next deadline is `next`
-    /// moves.
+    /// A packet was found on the tick `now`: how far the pace whose next deadline is `next` moves, if it does.
     pub fn arrived(&mut self, now: Instant, next: Instant) -> Option<Duration> {
         if self.settled {
             return None;
         }
-        self.arrivals[self.phase(now)] += 1;
-        if self.arrivals.iter().sum::<u8>() < Self::ARRIVALS {
-            return None;
+        let (phase, place) = (self.phase(now), self.phase(next));
+        self.arrivals[phase] += 1;
+        let seen = self.arrivals.iter().sum::<u8>();
+        self.settled = seen >= Self::ARRIVALS;
+        if !self.settled {
+            return (seen == 1).then(|| Self::ticks_between(place, phase));
         }
-        self.settled = true;
-        let busiest = (0..4).max_by_key(|phase| self.arrivals[*phase]).unwrap_or(0);
-        let ticks = (busiest + 4 - self.phase(next)) % 4;
-        Some(CLOCK_STEP * u32::try_from(ticks).unwrap_or(0))
+        // Packets that come at the very edge of a tick are found on it and on the one before.
+        let in_line = self.arrivals[place] + self.arrivals[(place + 3) % 4];
+        let busiest = (0..4).max_by_key(|phase| self.arrivals[*phase]).unwrap_or(place);
+        (in_line < Self::IN_LINE).then(|| Self::ticks_between(place, busiest))
+    }
+
+    fn ticks_between(from: usize, to: usize) -> Duration {
+        CLOCK_STEP * u32::try_from((to + 4 - from) % 4).unwrap_or(0)
     }
 
     fn phase(&self, at: Instant) -> usize {
@@ -167,6 +195,9 @@ impl Grid {
     }
 }
 
+#[cfg(test)]
+#[path = "pacing_tests.rs"]
+mod stories;
 #[cfg(test)]
 #[allow(clippy::disallowed_methods)] // a starting point for virtual time
 mod tests {
@@ -195,7 +226,7 @@ mod tests {
         let mut taken = 0;
         for tick in 0..1000_u32 {
             let late = Duration::from_micros(u64::from(tick % 7) * 900);
-            taken += pace.advance(start + STEP * tick + late, Pace::MAX_BACK_TO_BACK).take;
+            taken += pace.advance(start + STEP * tick + late).take;
         }
         assert_eq!(taken, 1000);
         assert_eq!(pace.next(), start + STEP * 1000);
@@ -205,10 +236,19 @@ mod tests {
     fn rtp_030_a_stall_sends_three_and_skips_the_rest() {
         let start = Instant::now();
         let mut pace = Pace::new(start, STEP);
-        let due = pace.advance(start + Duration::from_millis(500), Pace::MAX_BACK_TO_BACK);
+        let due = pace.advance(start + Duration::from_millis(500));
         assert_eq!(due, Due { take: 3, skip: 23 });
-        assert_eq!(pace.advance(start + Duration::from_millis(510), Pace::MAX_BACK_TO_BACK), Due::default());
-        assert_eq!(pace.advance(start + Duration::from_millis(520), Pace::MAX_BACK_TO_BACK), Due { take: 1, skip: 0 });
+        assert_eq!(pace.advance(start + Duration::from_millis(510)), Due::default());
+        assert_eq!(pace.advance(start + Duration::from_millis(520)), Due { take: 1, skip: 0 });
+    }
+
+    #[test]
+    fn rtp_024_a_stall_of_120_ms_loses_nothing_of_the_caller() {
+        let start = Instant::now();
+        let mut pace = Pace::new(start, STEP);
+        assert_eq!(pace.catch_up(start + Duration::from_millis(119)), Due { take: 6, skip: 0 });
+        assert_eq!(pace.catch_up(start + Duration::from_millis(120)), Due { take: 1, skip: 0 });
+        assert_eq!(pace.catch_up(start + Duration::from_millis(640)), Due { take: 6, skip: 20 });
     }
 
     #[test]
@@ -221,17 +261,47 @@ mod tests {
         assert_eq!(grid.align(at(10_000)), at(10_000));
     }
 
-    #[test]
-    fn caller_audio_is_taken_on_the_tick_on_which_it_arrives() {
+    /// Packets found so many milliseconds after the origin, the first deadline after it; how far it moved each time.
+    fn moves(found: &[u64], first: u64) -> Vec<u64> {
         let epoch = Instant::now();
-        let mut grid = Grid::new(epoch);
-        let mut moved = None;
-        for packet in 0..10 {
-            let found = epoch + Duration::from_millis(15 + 20 * packet);
-            moved = grid.arrived(found, epoch + Duration::from_millis(200));
+        let at = |ms| epoch + Duration::from_millis(ms);
+        let (mut grid, mut pace) = (Grid::new(epoch), Pace::new(at(first), STEP));
+        let mut moves = Vec::new();
+        for found in found {
+            pace.catch_up(at(*found - 1));
+            if let Some(shift) = grid.arrived(at(*found), pace.next()) {
+                pace.delay(shift);
+                moves.push(shift.as_millis() as u64);
+            }
         }
-        assert_eq!(moved, Some(Duration::from_millis(15)));
         assert!(!grid.is_settling());
         assert_eq!(grid.arrived(epoch, epoch), None, "the place is chosen once");
+        moves
+    }
+
+    #[test]
+    fn caller_audio_is_taken_on_the_tick_on_which_it_arrives_from_the_first_packet_on() {
+        for (first, shift) in [(200, 15), (205, 10), (210, 5), (215, 0)] {
+            let found: Vec<u64> = (0..12).map(|packet| 215 + 20 * packet).collect();
+            assert_eq!(moves(&found, first), [shift], "due at {first}");
+        }
+    }
+
+    #[test]
+    fn caller_audio_that_arrives_at_the_edge_of_a_tick_moves_nothing() {
+        for early in [0, 5] {
+            let found: Vec<u64> =
+                (0..12).map(|packet| 215 + 20 * packet - if packet % 2 == 1 { 5 } else { early }).collect();
+            assert_eq!(moves(&found, 200).len(), 1, "{found:?}");
+            let found: Vec<u64> =
+                (0..12).map(|packet| 210 + 20 * packet + if packet % 2 == 1 { 5 } else { early }).collect();
+            assert_eq!(moves(&found, 200).len(), 1, "{found:?}");
+        }
+    }
+
+    #[test]
+    fn caller_audio_whose_first_packet_was_out_of_line_moves_once_more() {
+        let found: Vec<u64> = [230].into_iter().chain((1..12).map(|packet| 215 + 20 * packet)).collect();
+        assert_eq!(moves(&found, 200), [10, 5]);
     }
 }

@@ -8,7 +8,6 @@ use tracing::{info, warn};
 use crate::base::metric;
 use crate::base::prefetch::touch;
 use crate::call::intake::Reading;
-use crate::call::pacing::Pace;
 use crate::call::timeline::ms;
 use crate::call::{Call, FRAME, Output, REPORTS_LOOK, Scratch, Timer};
 use crate::media::MediaEvent;
@@ -68,7 +67,7 @@ impl Call {
     pub fn send_packets(&mut self, now: Instant, scratch: &mut Scratch, mut transmit: impl FnMut(&[u8], SocketAddr)) {
         let Some(pace) = self.send.as_mut() else { return };
         self.lateness.note(now.saturating_duration_since(pace.next()));
-        let due = pace.advance(now, Pace::MAX_BACK_TO_BACK);
+        let due = pace.advance(now);
         let step = pace.step();
         for _ in 0..due.take {
             self.send_one(now, scratch, &mut transmit);

@@ -2,25 +2,44 @@
 
 use std::time::Instant;
 
-use super::{FRAME, JitterBuffer, Player, splice};
+use super::{JitterBuffer, Player, UNHEARD, splice};
 
 impl JitterBuffer {
     /// Gets rid of delay that has gathered while nobody listened or nothing came.
     pub(super) fn watch_delay(&mut self, now: Instant) {
-        let paused = self.last_pull.is_none_or(|last| now.saturating_duration_since(last) > FRAME * 5);
+        let paused = self.last_pull.is_some_and(|last| now.saturating_duration_since(last) > UNHEARD);
         self.last_pull = Some(now);
         self.own_stall = self.own_stall.saturating_sub(1);
         self.delay.tick();
+        self.settle(now);
         let due = self.queue.front().is_some_and(|held| held.position <= self.position);
-        let backlog = self.backlog();
-        let begins = (self.fresh > 0 && due) || paused;
+        let begins = self.fresh > 0 && due;
         if due {
             // As long as a burst comes in, what it brings is not played late.
             self.fresh = if self.in_burst { self.fresh.saturating_sub(1) } else { 0 };
+            self.fastest = None;
         }
-        if begins && backlog > self.delay.target() + self.frame {
-            self.drop_backlog(self.delay.target());
+        if (paused || (begins && self.outage)) && self.backlog() > self.delay.target() + self.frame {
+            self.drop_backlog(self.backlog() - self.delay.target());
         }
+    }
+
+    /// Nothing of the time line has been played, so that moving it costs nothing: it is to begin when its fastest packet has
+    /// waited for the delay that is aimed at. The first may have been slow, and the clock of pulls may have moved since.
+    fn settle(&mut self, now: Instant) {
+        let (Some((at, fastest)), Some(front)) = (self.fastest, self.queue.front()) else { return };
+        let Some(waited) = now.checked_duration_since(at) else {
+            // A pull that our clock catches up with: it was due before the packet had come.
+            return self.shift(self.frame);
+        };
+        let slack = fastest - self.position + self.ticks(waited);
+        let off = slack - self.delay.target();
+        let frames = (off.abs() + self.frame / 2 - 1) / self.frame * off.signum();
+        let by = frames.min((front.position - self.position).max(0) / self.frame) * self.frame;
+        self.shift(-by);
+        // What was seen of the delay was against the clock as it was.
+        self.delay.restart();
+        self.delay.observe(slack - by, 0, false);
     }
 
     /// Brings the delay nearer to what it should be by a frame, where that is heard least. Whether it has appended one.
@@ -58,7 +77,7 @@ impl JitterBuffer {
         let Some(frames) = self.leftover.get_mut(..2 * samples) else { return };
         // Both are to be quiet: a word that begins in the second is to begin as it was spoken.
         let level = splice::level(&frames[..samples]).max(splice::level(&frames[samples..]));
-        if self.moment.has_come(level, || splice::repeats(frames)) {
+        if self.moment.to_remove(level, self.delay.is_excessive(), || splice::repeats(frames)) {
             splice::overlap(frames);
             self.leftover.drain(..samples);
             self.shift(-self.frame);
@@ -67,7 +86,7 @@ impl JitterBuffer {
     }
 
     fn insert_frame(&mut self, out: &mut Vec<i16>) -> bool {
-        let come = self.moment.has_come(self.concealment.level(), || true);
+        let come = self.moment.to_insert(self.concealment.level());
         if come {
             self.concealment.fill(self.frame as usize * self.samples_per_tick, out);
             self.shift(self.frame);
@@ -84,6 +103,9 @@ impl JitterBuffer {
         if let Some((_, position)) = &mut self.anchor {
             *position += by;
         }
+        if let Some((_, position)) = &mut self.fastest {
+            *position += by;
+        }
         if let Some((_, end)) = &mut self.newest {
             *end += by;
         }
@@ -94,9 +116,9 @@ impl JitterBuffer {
         self.queue.back().map_or(0, |newest| newest.position - self.position)
     }
 
-    /// Moves what is held forward, so that the newest packet is played `delay` from now; what it overtakes is dropped.
-    pub(super) fn drop_backlog(&mut self, delay: i64) {
-        let by = (self.backlog() - delay).max(0) / self.frame * self.frame;
+    /// Moves what is held forward by the whole frames of `excess`; what has its time in the past then is dropped.
+    pub(super) fn drop_backlog(&mut self, excess: i64) {
+        let by = excess.max(0) / self.frame * self.frame;
         self.shift(-by);
         self.leftover.clear();
         self.concealment.break_off();

@@ -179,12 +179,17 @@ impl Delay {
         if self.min == self.max { self.frame } else { 0 }
     }
 
+    /// Whether there is more than there may be, or so much that one frame less is not enough.
+    pub fn is_excessive(&self) -> bool {
+        self.present().is_some_and(|present| present > self.max || present - self.frame > self.target + self.frame)
+    }
+
     /// Whether a frame may be taken out now.
     pub fn has_spare(&self) -> bool {
         let Some(present) = self.present() else { return false };
         let after = present - self.frame;
         after + self.frame / 8 >= self.target + self.slop()
-            && after >= self.needed()
+            && after >= self.needed().min(self.max)
             && self.pulls_since_shrink >= SHRINK_PULLS
             && self.observed >= EVIDENCE_FRAMES * self.frame
     }

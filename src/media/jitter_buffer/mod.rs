@@ -31,6 +31,8 @@ const HOLE_MS: i64 = 60;
 const LEAD_MS: i64 = 80;
 /// A burst at the start of a time line is over after this many pulls.
 const BURST_PULLS: u8 = 50;
+/// When nobody has pulled for longer, what has gathered is not played late. A clock that catches up stays below it.
+const UNHEARD: Duration = Duration::from_millis(140);
 /// After a stall of our own this many pulls are not learned from: what is late then was not late on the line.
 const OWN_STALL_PULLS: u32 = 10;
 
@@ -128,6 +130,10 @@ pub struct JitterBuffer {
     quiet_from: Option<u64>,
     /// Not 0 until something has been played since the last anchor: pulls that a burst may last.
     fresh: u8,
+    /// Arrival and position of the fastest packet of the time line until something of it is played.
+    fastest: Option<(Instant, i64)>,
+    /// The time line begins after an outage or with more than may be kept: what is too old is not played.
+    outage: bool,
     /// The last packet came at once after the one before.
     in_burst: bool,
     /// Sequence number of the newest packet and the end of its audio.
@@ -164,6 +170,8 @@ impl JitterBuffer {
             hole: Hole::default(),
             quiet_from: None,
             fresh: BURST_PULLS,
+            fastest: None,
+            outage: false,
             in_burst: false,
             newest: None,
             played: None,
@@ -237,9 +245,7 @@ impl JitterBuffer {
         let ahead = self.newest.is_none_or(|(newest, _)| arrival.sequence > newest);
         let mut position = self.place(arrival.timestamp);
         if ahead && position.is_none_or(|position| self.begins_anew(now, position, arrival)) {
-            position = Some(self.first_position(now));
-            self.fresh = BURST_PULLS;
-            self.delay.restart();
+            position = Some(self.begin(now, position));
         }
         let Some(mut position) = position else { return };
         if !ahead && self.newest.is_some_and(|(_, end)| position >= end) {
@@ -264,10 +270,14 @@ impl JitterBuffer {
             self.drop_front();
         }
         self.queue.hold(position, arrival);
-        if self.backlog() > self.delay.max() + self.frame {
+        // What our own clock is behind has come in time.
+        let unheard = self.ticks(UNHEARD);
+        let slack = self.backlog() + self.frame - self.since_pull(now).min(unheard);
+        if slack > self.delay.max() + self.frame {
             // A burst, or a line that has become faster by more than jitter could: what was learned does not hold.
             self.delay.restart();
-            self.drop_backlog(self.delay.max());
+            self.outage = true;
+            self.drop_backlog(slack - self.delay.max());
         }
     }
 
@@ -301,23 +311,44 @@ impl JitterBuffer {
         position > end && paused && (off < -self.frame || off > 2 * self.frame)
     }
 
+    /// A time line begins with a packet that the one before, if there was one, would have had at `position`. Where it is now.
+    fn begin(&mut self, now: Instant, position: Option<i64>) -> i64 {
+        self.outage = self.hole.ticks > self.delay.max() && position.is_some_and(|position| position < self.position);
+        self.fresh = BURST_PULLS;
+        self.delay.restart();
+        let first = self.first_position(now);
+        self.fastest = (self.queue.is_empty() && self.leftover.is_empty()).then_some((now, first));
+        first
+    }
+
     /// The position that is played at the tick nearest to the target delay from now.
     fn first_position(&self, now: Instant) -> i64 {
-        let wait = self.last_pull.map_or(0, |last| self.frame - self.ticks(now.saturating_duration_since(last)));
-        let frames = (self.delay.target() - wait.max(0) + self.frame / 2).max(0) / self.frame;
-        let due = self.position + frames * self.frame;
+        // Where our own clock is behind, the pulls that it will catch up with come before any that this packet can wait for.
+        let since = self.since_pull(now);
+        let behind = (since - 1).max(0) / self.frame;
+        let wait = (behind + 1) * self.frame - since;
+        let frames = (self.delay.target() - wait + self.frame / 2).max(0) / self.frame;
+        let due = self.position + (behind + frames) * self.frame;
         // What is held of an older source is played out first, if it is not much.
         let held_until = self.queue.back().map_or(due, Held::end);
         if held_until - due <= self.frame { due.max(held_until) } else { due }
+    }
+
+    fn since_pull(&self, now: Instant) -> i64 {
+        self.last_pull.map_or(self.frame, |last| self.ticks(now.saturating_duration_since(last)))
     }
 
     /// Learns from an arrival, unless our own clock is late, which says nothing about the network.
     fn observe(&mut self, now: Instant, position: i64, ticks: i64) {
         let since_arrival = self.last_arrival.replace(now).map(|last| self.ticks(now.saturating_duration_since(last)));
         self.in_burst = since_arrival.is_some_and(|since| since < ticks / 4);
-        let Some(last_pull) = self.last_pull else { return };
-        let since_pull = self.ticks(now.saturating_duration_since(last_pull));
-        if self.own_stall == 0 && since_pull <= self.frame + self.frame / 4 {
+        if let Some((at, fastest)) = self.fastest
+            && position - fastest > self.ticks(now.saturating_duration_since(at))
+        {
+            self.fastest = Some((now, position));
+        }
+        let since_pull = self.since_pull(now);
+        if self.last_pull.is_some() && self.own_stall == 0 && since_pull <= self.frame {
             let slack = ((position - self.position).div_euclid(self.frame) + 1) * self.frame - since_pull;
             self.delay.observe(slack, ticks, !self.in_burst);
         }
