@@ -24,7 +24,7 @@ COPY config/reference.toml /usr/share/doc/trunkstream/reference.toml
 COPY LICENSE-MIT LICENSE-APACHE /usr/share/doc/trunkstream/
 USER trunkstream
 # SIP and RTP as in config/trunkstream.toml; the admin listener stays private.
-EXPOSE 5060/udp 10000-29999/udp
+EXPOSE 5060/udp 5060/tcp 5061/tcp 10000-29999/udp
 # TRUNKSTREAM_ADMIN is `admin.listen` of the configuration. Bash opens the connection: the image has no curl.
 ENV TRUNKSTREAM_ADMIN=127.0.0.1:9090
 HEALTHCHECK --interval=10s --timeout=3s --start-period=5s --retries=3 \

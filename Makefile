@@ -21,7 +21,8 @@ QUALITY_DIR := $(CARGO_TARGET_DIR)/quality
 export QUALITY_DIR
 
 BUILD_TOOLS := cc=gcc pkg-config=pkg-config pc:opus=libopus-dev
-TEST_TOOLS := $(BUILD_TOOLS) python3=python3 python3-venv=python3-venv sipp=sip-tester tshark=tshark dumpcap=tshark
+TEST_TOOLS := $(BUILD_TOOLS) python3=python3 python3-venv=python3-venv sipp=sip-tester tshark=tshark dumpcap=tshark \
+	baresip=baresip-core nft=nftables ip=iproute2 openssl=openssl
 QUALITY_TOOLS := $(BUILD_TOOLS) python3=python3 python3-venv=python3-venv python3-dev=python3-dev
 
 .PHONY: help demo build release test test-rust test-slow sipp captures bench bench-media bench-floor quality docs lint \

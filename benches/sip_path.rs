@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use trunkstream::base::random::Random;
-use trunkstream::config::{Config, Listener, Trunk};
+use trunkstream::config::{Config, Listener, Transport, Trunk};
 use trunkstream::sip::{DialogId, Endpoint, EndpointConfig, Event, ListenerId, Trunks, wire};
 
 const PBX: &str = "198.51.100.7:5060";
@@ -147,7 +147,11 @@ struct Server {
 impl Server {
     fn new() -> Self {
         let config = EndpointConfig {
-            listeners: vec![Listener { bind: address("10.9.9.9:5060"), advertised: address("192.0.2.10:5060") }],
+            listeners: vec![Listener {
+                transport: Transport::Udp,
+                bind: address("10.9.9.9:5060"),
+                advertised: address("192.0.2.10:5060"),
+            }],
             local_nets: vec!["10.0.0.0/8".parse().expect("a network")],
             proxies: Default::default(),
             user_agent: Some("Trunkstream".into()),

@@ -132,6 +132,14 @@ class Lane:
 
         until(ready, 15, "the bridge's admin port did not open")
 
+    def make_certificate(self):
+        """sip.pem and sip.key in the lane's folder, for 127.0.0.1."""
+        where = ["-keyout", str(self.folder / "sip.key"), "-out", str(self.folder / "sip.pem")]
+        names = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE"]
+        made = subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *where, *names], capture_output=True, text=True)
+        if made.returncode:
+            raise Failure(f"openssl: {made.stderr.strip()}")
+
     def end_bridge(self):
         if self.bridge:
             self.bridge.poll() is None and self.bridge.send_signal(signal.SIGTERM)
@@ -256,9 +264,12 @@ class Lane:
     def write_config(self, config, further=()):
         """The configuration with this lane's ports."""
         text = (HERE / "config" / f"{config}.toml").read_text()
-        ports = ((":5060", f":{self.sip}"), (":9001", f":{self.bot}"), (":9090", f":{self.admin}"), ("10000-29999", f"{self.rtp[0]}-{self.rtp[1]}"))
+        ports = ((":5060", f":{self.sip}"), (":5061", f":{self.sip + 1}"), (":9001", f":{self.bot}"), (":9090", f":{self.admin}"), ("10000-29999", f"{self.rtp[0]}-{self.rtp[1]}"))
+        files = [(f"/tmp/trunkstream-{name}", str(self.folder / name)) for name in ("calls.jsonl", "sip.pem", "sip.key")]
         self.moved = further or self.moved
-        for old, new in (*ports, *self.moved, ("/tmp/trunkstream-calls.jsonl", str(self.folder / "calls.jsonl"))):
+        if "/tmp/trunkstream-sip.pem" in text:
+            self.make_certificate()
+        for old, new in (*ports, *self.moved, *files):
             text = text.replace(old, new)
         path = self.folder / f"{config}.toml"
         path.write_text(text)
@@ -320,6 +331,10 @@ class Lane:
         """SIPp, or raw/send.py; a Failure when it is not content."""
         if "raw" in row:
             command = [sys.executable, "sip-fixtures/raw/send.py", f"sip-fixtures/raw/{row['raw']}", "--to", f"127.0.0.1:{self.sip}", *row["args"]]
+        elif "call" in row:
+            # SIPp as Debian builds it has no TLS.
+            uri = f"sip:1000@127.0.0.1:{self.sip + 1};transport=tls"
+            command = [self.binary, "call", uri, "--ca", str(self.folder / "sip.pem"), *row["call"]]
         else:
             command = self.sipp(name, row, folder)
         player = start(command, folder / "player.log")
@@ -330,8 +345,10 @@ class Lane:
         finally:
             stop(player, signal.SIGKILL, 1)
         if code:
-            why = tail(folder / "player.log") if "raw" in row else first_error(folder / f"errors-{name}.log")
+            why = tail(folder / "player.log") if "raw" in row or "call" in row else first_error(folder / f"errors-{name}.log")
             raise Failure(f"exit code {code}: {why}")
+        if "call" in row and "nothing came back" in (folder / "player.log").read_text():
+            raise Failure("no RTP came back")
 
     def look(self, name, row, folder):
         """The journal and the capture."""
@@ -413,7 +430,7 @@ def work(lane, jobs, results):
             passed, said = True, lane.run(name, TABLE[name])
         except Failure as failure:
             passed, said = False, str(failure)
-        except Exception as error:      # a fault of the fixtures themselves is a failure too
+        except (Exception, SystemExit) as error:      # a fault of the fixtures themselves is a failure too
             passed, said = False, f"{type(error).__name__}: {error}"
         results.put((name, passed, said, time.monotonic() - started))
     lane.end_bridge()
@@ -469,9 +486,9 @@ def main():
             row = TABLE[name]
             print(f"{name:30} {row.get('group', 'fast'):5} {row['what']} [{', '.join(row['proves'])}]")
         return 0
-    for tool in ("sipp", "tshark", "dumpcap"):
+    for tool in ("sipp", "tshark", "dumpcap", "openssl"):
         if not shutil.which(tool):
-            raise SystemExit(f"{tool} is missing: apt-get install sip-tester tshark")
+            raise SystemExit(f"{tool} is missing: apt-get install sip-tester tshark openssl")
     binary = os.path.abspath(given.bridge)
     if not os.access(binary, os.X_OK):
         raise SystemExit(f"there is no bridge at {binary}; build it or name it with --bridge")

@@ -48,7 +48,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rustls_native_certs", &["net/tls.rs"]),
     ("futures_util", &["net/", "lab/"]),
     ("socket2", &["net/mod.rs", "server/host.rs", "lab/pbx/"]),
-    ("rustix", &["net/rtp_socket.rs", "server/"]),
+    ("rustix", &["net/rtp_socket.rs", "net/sip_tcp.rs", "server/"]),
     ("libc", &["net/datagrams.rs"]),
     ("thread_priority", &["server/priority.rs"]),
     ("axum", &["api/"]),

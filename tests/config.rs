@@ -119,11 +119,11 @@ const WRONG: &[(&str, &str, &str)] = &[
         "14 trunk.lab.media_nat: expected one of \"off\", \"auto\", \"on\", found \"of\"",
     ),
     // addresses
-    ("udp:127.0.0.1:5060", "tcp:127.0.0.1:5060", "2 sip.listen: SIP over tcp is not available in this version"),
+    ("udp:127.0.0.1:5060", "ws:127.0.0.1:5060", "2 sip.listen: SIP over ws is not available in this version"),
     (
         "udp:127.0.0.1:5060",
         "udp:::1:5060",
-        "2 sip.listen: expected \"udp:ADDRESS:PORT\", an IPv6 address in brackets: ",
+        "2 sip.listen: expected \"udp:ADDRESS:PORT\", \"tcp:…\" or \"tls:…\", an IPv6 address in brackets: ",
     ),
     (
         "\"udp:127.0.0.1:5060\"",

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use trunkstream::base::random::Random;
-use trunkstream::config::{Config, Listener, Trunk};
+use trunkstream::config::{Config, Listener, Transport, Trunk};
 use trunkstream::sip::{Endpoint, EndpointConfig, Event, ListenerId, Trunks};
 
 #[derive(Deserialize)]
@@ -67,7 +67,7 @@ fn judge(datagram: &[u8]) -> String {
 fn endpoint() -> Endpoint {
     let address = ([127, 0, 0, 1], 5060).into();
     let config = EndpointConfig {
-        listeners: vec![Listener { bind: address, advertised: address }],
+        listeners: vec![Listener { transport: Transport::Udp, bind: address, advertised: address }],
         local_nets: Vec::new(),
         proxies: Default::default(),
         user_agent: None,

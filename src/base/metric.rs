@@ -47,6 +47,8 @@ metrics_list! {
     SIP_OVERSIZE Counter "sip_oversize_udp_total" "Own SIP requests over 1300 bytes sent by UDP.";
     TRUNK_UP Gauge "trunk_up" "Whether a destination of a trunk answers OPTIONS: 1 or 0, NaN where that is not known, by trunk.";
     TRUNK_REGISTERED Gauge "trunk_registered" "Whether we are registered at a trunk's PBX: 1 or 0, NaN where we do not register, by trunk.";
+    SIP_CONNECTIONS Gauge "sip_connections" "TCP and TLS connections of SIP that are open.";
+    SIP_CONNECTIONS_CLOSED Counter "sip_connections_closed_total" "TCP and TLS connections of SIP that ended or were never up, by reason.";
     RTP_RECEIVED Counter "rtp_packets_received_total" "RTP packets received from accepted sources.";
     RTP_SENT Counter "rtp_packets_sent_total" "RTP packets sent.";
     RTP_LOST Counter "rtp_packets_lost_total" "RTP packets that never came, at call end.";

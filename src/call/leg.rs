@@ -97,9 +97,9 @@ impl Leg {
             rules,
         };
         let session_id = u64::from(random.u32()) + 1;
-        // SIP is not encrypted here, so keys in SDP are a matter of the trunk's trust.
-        let negotiation =
-            Negotiation::new(media, session_id).with_srtp(trunk.srtp, trunk.allow_sdes_cleartext, random.fork());
+        // Where SIP is not encrypted keys in SDP are a matter of the trunk's trust (SDP-018).
+        let keys_allowed = invite.transport.is_secure() || trunk.allow_sdes_cleartext;
+        let negotiation = Negotiation::new(media, session_id).with_srtp(trunk.srtp, keys_allowed, random.fork());
         let (call_id, reliable) = (invite.call_id.clone(), invite.reliable_provisionals);
         Self { dialog, call_id, local, negotiation, state: State::OfferWanted, answered: false, reliable }
     }

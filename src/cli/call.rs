@@ -22,6 +22,7 @@ use crate::lab::pbx::{
 use crate::lab::speech::Speech;
 use crate::lab::wav;
 use crate::media::codec;
+use crate::net::sip_tls::SipTls;
 
 /// The caller speaks this long after the answer.
 const BEFORE_SOUND: Duration = Duration::from_millis(200);
@@ -49,13 +50,15 @@ const SPEECH_MS: u32 = 10_000;
     trunkstream call sip:1000@127.0.0.1 --header 'X-UUI: customer=42' --dtmf 159#\n  \
     trunkstream call sip:1000@127.0.0.1 --loss 3 --jitter 60   a bad line\n  \
     trunkstream call sip:1000@10.0.0.5:5070 --account acme     a bridge elsewhere, another account\n  \
+    trunkstream call 'sip:1000@pbx.example;transport=tls' --srtp  over TLS, RTP encrypted too\n  \
     trunkstream call sip:1000@127.0.0.1 --pcap call.pcap       a captured caller, losses and all\n  \
     trunkstream call sip:1000@pbx.example --user bob --password s3cret     a PBX that asks who calls\n  \
     trunkstream call 1000 --config trunkstream.toml --trunk pbx            out through a trunk, as the bridge would\n  \
     trunkstream call sip:1000@127.0.0.1 --calls 500 --rate 50 --duration 60\n\n\
     Exit codes: 0 every call was answered and ended well · 1 not so · 2 wrong arguments")]
 pub struct CallArgs {
-    /// Whom to call: sip:NUMBER@HOST[:PORT], the host a name or an address; with --trunk a number
+    /// Whom to call: sip:NUMBER@HOST[:PORT], the host a name or an address, with ;transport=tcp or ;transport=tls behind it, or
+    /// sips:…; with --trunk a number
     #[arg(value_name = "SIP-URI")]
     pub(super) uri: String,
     /// Call out through this trunk of --config: to its destinations, with its credentials
@@ -111,7 +114,7 @@ pub struct CallArgs {
     /// Codecs to offer, the favourite first
     #[arg(long, value_name = "CODEC", value_delimiter = ',', default_value = "pcmu,pcma", value_parser = ["pcmu", "pcma", "g722", "opus", "l16"])]
     pt: Vec<String>,
-    /// Encrypt RTP and RTCP, with keys in SDP (SRTP; the trunk needs `srtp` and `allow_sdes_cleartext`)
+    /// Encrypt RTP and RTCP, with keys in SDP (SRTP; the trunk needs `srtp`, and `allow_sdes_cleartext` unless it is TLS)
     #[arg(long)]
     srtp: bool,
     /// Require ringing and early media to be sent reliably (RFC 3262), and acknowledge them
@@ -120,6 +123,18 @@ pub struct CallArgs {
     /// Ask for a session timer of this many seconds (RFC 4028) and keep to it
     #[arg(long, value_name = "S", value_parser = clap::value_parser!(u32).range(1..=86_400))]
     session_expires: Option<u32>,
+    /// Authorities of the callee's certificate, PEM, besides the system's
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// Our certificate, PEM, where the callee asks for one
+    #[arg(long, value_name = "FILE", requires = "key")]
+    cert: Option<PathBuf>,
+    /// Its private key, PEM
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
+    /// Take any certificate of the callee
+    #[arg(long, conflicts_with = "ca")]
+    insecure: bool,
     /// Our own address [default: the one that the route to the callee leaves from]
     #[arg(long, value_name = "IP")]
     local: Option<IpAddr>,
@@ -207,22 +222,41 @@ struct How {
     rate: f64,
     record: Option<PathBuf>,
     seed: u64,
+    ca: Option<PathBuf>,
+    own: Option<(PathBuf, PathBuf)>,
+    insecure: bool,
 }
 
 impl How {
     fn of(args: &CallArgs) -> Self {
         let seed = args.seed.unwrap_or_else(clock_seed);
-        Self { local: args.local, calls: args.calls, rate: args.rate, record: args.record.clone(), seed }
+        let CallArgs { local, calls, rate, insecure, .. } = *args;
+        Self {
+            local,
+            calls,
+            rate,
+            record: args.record.clone(),
+            seed,
+            ca: args.ca.clone(),
+            own: args.cert.clone().zip(args.key.clone()),
+            insecure,
+        }
     }
 }
 
 async fn call(how: How, mut plan: CallPlan) -> anyhow::Result<bool> {
-    let How { local, calls, rate, record, seed } = how;
+    let How { local, calls, rate, record, seed, ca, own, insecure } = how;
     let address = local.map_or_else(|| local_address(plan.callee.address), Ok)?;
     callee::reach(address, &mut plan.callee).await?;
+    let (callee, transport) = (plan.callee.address, plan.callee.transport);
+    let own = own.as_ref().map(|(certificate, key)| (certificate.as_path(), key.as_path()));
+    let tls = transport.is_secure().then(|| SipTls::dialling(ca.as_deref(), insecure, own));
+    let tls = tls.transpose().context("SIP over TLS")?.map(Arc::new);
+    let names = vec![(callee, plan.callee.host.clone())];
     let print: LineSink = Arc::new(|line: &str| println!("{line}"));
     let ladder = calls.is_none().then(|| print.clone());
-    let line = Line::open(&LineSettings { address, ladder, seed }).with_context(|| format!("cannot use {address}"))?;
+    let line = Line::open(&LineSettings { address, transport, tls, names, ladder, seed })
+        .with_context(|| format!("cannot use {address}"))?;
     let line = Arc::new(line);
     stop_at_interrupt(line.clone());
     match calls {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::call::CallArgs;
 use super::{check, secret};
 use crate::config::{Login, SecretSource};
-use crate::lab::pbx::{Callee, CalleeError, is_number, probe};
+use crate::lab::pbx::{Callee, CalleeError, Place, is_number, probe};
 use crate::server::locate::locate_once;
 
 /// Why there is nobody to call.
@@ -27,16 +27,17 @@ pub(super) async fn of(args: &CallArgs) -> Result<Callee, WhyNot> {
 }
 
 async fn direct(args: &CallArgs) -> Result<Callee, WhyNot> {
-    let (uri, destination) = Callee::parse(&args.uri).map_err(|error| match error {
+    let place = Place::parse(&args.uri).map_err(|error| match error {
         CalleeError::Uri(..) | CalleeError::Number(_) | CalleeError::Transport(_) => {
             WhyNot::Arguments(error.to_string())
         }
         other => WhyNot::Callee(other),
     })?;
     let login = login(args).map_err(WhyNot::Arguments)?;
-    let found = locate_once(std::slice::from_ref(&destination)).await;
+    let found = locate_once(std::slice::from_ref(&place.destination)).await;
     let addresses: Vec<_> = found.into_iter().map(|target| target.address).collect();
-    Callee::at_one_of(&uri, &addresses, login).ok_or_else(|| WhyNot::Callee(CalleeError::Host(destination.to_string())))
+    let callee = Callee::at_one_of(&place, &addresses, login);
+    callee.ok_or_else(|| WhyNot::Callee(CalleeError::Host(place.destination.to_string())))
 }
 
 fn login(args: &CallArgs) -> Result<Option<Arc<Login>>, String> {
@@ -78,7 +79,7 @@ async fn through(name: &str, file: &Path, number: &str) -> Result<Callee, WhyNot
 pub(super) async fn reach(local: IpAddr, callee: &mut Callee) -> Result<(), CalleeError> {
     let mut refused = None;
     loop {
-        match probe(local, callee.address).await {
+        match probe(local, callee).await {
             Ok(()) => return Ok(()),
             Err(error) if callee.ways.others.is_empty() => return Err(refused.unwrap_or(error)),
             Err(error) => {

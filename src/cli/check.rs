@@ -62,7 +62,8 @@ fn report(config: &Config, findings: &[Finding]) -> String {
 
 fn describe(config: &Config, out: &mut String) -> std::fmt::Result {
     for listener in &config.sip.listeners {
-        writeln!(out, "SIP     udp {}, told to peers as {}", listener.bind, listener.advertised)?;
+        let transport = listener.transport.param();
+        writeln!(out, "SIP     {transport} {}, told to peers as {}", listener.bind, listener.advertised)?;
     }
     let media = &config.media;
     let range = format!("{}-{}", media.first_port, media.last_port);
@@ -74,7 +75,7 @@ fn describe(config: &Config, out: &mut String) -> std::fmt::Result {
     writeln!(out, "Limit   {} calls at once", config.limits.max_calls)?;
     for trunk in &config.trunks {
         let accounts: Vec<&str> = trunk.accounts.iter().map(|sid| sid.as_str()).collect();
-        let mut from: Vec<String> = trunk.allow.iter().map(ToString::to_string).collect();
+        let mut from: Vec<String> = trunk.sources.iter().map(ToString::to_string).collect();
         from.extend(trunk.auth.iter().map(|login| format!("anywhere as {}", login.username)));
         writeln!(out, "Trunk   {}: {} for {}", trunk.name, from.join(", "), accounts.join(", "))?;
         if !trunk.outgoing.destinations.is_empty() {

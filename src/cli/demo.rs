@@ -151,7 +151,7 @@ fn caller(plan: &CallPlan) -> io::Result<CallReport> {
     runtime.block_on(async {
         let print: LineSink = Arc::new(|line: &str| println!("{line}"));
         let seed = u64::from(std::process::id());
-        let line = Line::open(&LineSettings { address: LOCALHOST, ladder: Some(print), seed })?;
+        let line = Line::open(&LineSettings::udp(LOCALHOST, Some(print), seed))?;
         println!("{}", Ladder::head(("caller", line.address()), ("bridge", plan.callee.address)));
         let report = place(&line, plan, Random::from_number(seed)).await;
         line.close().await;

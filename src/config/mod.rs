@@ -19,6 +19,7 @@ mod report;
 mod resolve;
 mod shape;
 mod timers;
+mod transport;
 mod value;
 
 pub use headers::{HeaderRules, PdStrip, UuiEncoding, UuiSending};
@@ -26,6 +27,7 @@ pub use login::{Digest, DigestAlgorithm, Login, SecretSource, UnreadSecret};
 pub use outgoing::{Destination, DestinationHost, DestinationTransport, Outgoing, Register};
 pub use resolve::PORTS_PER_CALL;
 pub use timers::{SessionTimer, SessionTimerMode, SipTimers};
+pub use transport::{Listener, Source, Streams, Tls, Transport};
 pub use value::{FAILURES, is_private, normalise_number};
 
 /// Judges flows as written: every problem with their graphs and their applets' settings.
@@ -88,15 +90,6 @@ impl Config {
     }
 }
 
-/// One socket that takes SIP over UDP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Listener {
-    /// The address bound; port never 0 outside tests.
-    pub bind: SocketAddr,
-    /// What Via and Contact show to peers outside `local_nets`.
-    pub advertised: SocketAddr,
-}
-
 /// `[sip]`
 #[derive(Debug, Clone)]
 pub struct Sip {
@@ -122,6 +115,10 @@ pub struct Sip {
     pub digest: Digest,
     /// DSCP of signalling, 0 to 63 (RTP-034).
     pub dscp: u8,
+    /// Bounds of TCP and TLS connections (SIP-004).
+    pub streams: Streams,
+    /// Certificates of TLS listeners and connections; none without a TLS listener (SIP-114).
+    pub tls: Option<Tls>,
 }
 
 /// Proxies that stand before us and say who calls (SIP-092).
@@ -257,7 +254,11 @@ pub struct Trunk {
     /// The accounts it may call for, at least one.
     pub accounts: Vec<AccountSid>,
     /// Sources of its signalling that need no credentials.
+    pub sources: Vec<Source>,
+    /// The networks of `sources`.
     pub allow: Vec<IpNet>,
+    /// Only over TLS, and with a client certificate of `sip.tls_client_ca_file`.
+    pub client_certificate: bool,
     /// What it says from elsewhere, and we say when it asks.
     pub auth: Option<Arc<Login>>,
     /// Calls out.

@@ -40,11 +40,12 @@ pub(super) fn schema() -> Schema {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Sip {
-    /// Sockets that take SIP: "udp:ADDRESS:PORT", an IPv6 address in brackets (`udp:[::1]:5060`).
+    /// Sockets that take SIP: "udp:ADDRESS:PORT", "tcp:ADDRESS:PORT", "tls:ADDRESS:PORT", an IPv6 address in brackets
+    /// (`udp:[::1]:5060`). UDP is 5060 by custom, TLS 5061.
     pub listen: Vec<String>,
     /// The address that Via, Contact and SDP show to peers outside `local_nets`: the public address of a machine behind
     /// 1:1 NAT. An IP address, with ":PORT" where the port is mapped too. Default: the address listened on; for 0.0.0.0
-    /// the address that the default route leaves from. A private address is not shown unless `allow_private` says so.
+    /// the address that the default route leaves from. The port holds for UDP and TCP; TLS is told with its own. A private address is not shown unless `allow_private` says so.
     #[schemars(example = &"203.0.113.10")]
     pub advertised_address: Option<String>,
     /// Listen on a private address without `advertised_address`: right where every trunk is in the same network.
@@ -97,6 +98,39 @@ pub(super) struct Sip {
     /// DSCP of signalling packets: 24 is CS3, 40 is CS5, 0 marks nothing.
     #[schemars(range(min = 0, max = 63))]
     pub dscp: u8,
+    /// Certificate of this node for SIP over TLS (PEM), with those between it and its authority; needed by a "tls:"
+    /// listener. Read again when the file changes, and on SIGHUP.
+    #[schemars(example = &"/etc/trunkstream/sip.pem")]
+    pub tls_certificate_file: Option<String>,
+    /// Its private key (PEM).
+    #[schemars(example = &"/etc/trunkstream/sip.key")]
+    pub tls_key_file: Option<String>,
+    /// Authorities of peers that we connect to over TLS (PEM), besides those of the system.
+    #[schemars(example = &"/etc/trunkstream/peers.pem")]
+    pub tls_ca_file: Option<String>,
+    /// Authorities of client certificates (PEM). Peers are then asked for one, and one by another authority is refused;
+    /// `client_certificate` of a trunk says whether it may be missing.
+    #[schemars(example = &"/etc/trunkstream/clients.pem")]
+    pub tls_client_ca_file: Option<String>,
+    /// Connections that peers have to one TCP or TLS listener; one more is closed at once.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub max_connections: usize,
+    /// Connections that one address has to one listener; one more is closed at once.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub max_connections_per_source: usize,
+    /// A connection that has been silent for this long is closed, unless a call that is up came by it.
+    #[schemars(range(min = 10, max = 86_400))]
+    pub connection_idle_seconds: u32,
+    /// A message on a connection that has begun, a TLS handshake and a connection of ours must be complete by then, and
+    /// what is written must be taken.
+    #[schemars(range(min = 1, max = 60))]
+    pub connection_patience_seconds: u32,
+    /// Bytes of a message on a connection before its body; a longer one gets 513, and the connection is closed.
+    #[schemars(range(min = 2048, max = 1_048_576))]
+    pub max_header_bytes: usize,
+    /// Bytes of its body; a longer one likewise.
+    #[schemars(range(min = 2048, max = 16_777_216))]
+    pub max_body_bytes: usize,
 }
 
 impl Default for Sip {
@@ -121,6 +155,16 @@ impl Default for Sip {
             digest_key: None,
             digest_algorithms: ["SHA-256", "SHA-512-256", "MD5"].map(String::from).to_vec(),
             dscp: 24,
+            tls_certificate_file: None,
+            tls_key_file: None,
+            tls_ca_file: None,
+            tls_client_ca_file: None,
+            max_connections: 1000,
+            max_connections_per_source: 100,
+            connection_idle_seconds: 300,
+            connection_patience_seconds: 10,
+            max_header_bytes: 65_536,
+            max_body_bytes: 262_144,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
-use super::{Destination, DestinationHost, DestinationTransport};
+use super::{Destination, DestinationHost, DestinationTransport, Source, Transport};
 use crate::base::rtp_format;
 
 /// Codecs a trunk may name.
@@ -21,15 +21,37 @@ pub(super) const CODECS: [&str; 5] = [
 /// The least RTP range: two calls.
 const MIN_PORTS: u16 = 4;
 
-/// `udp:ADDRESS:PORT`.
-pub(super) fn listener(text: &str) -> Result<SocketAddr, String> {
-    let form = "expected \"udp:ADDRESS:PORT\", an IPv6 address in brackets";
+/// `TRANSPORT:ADDRESS:PORT`.
+pub(super) fn listener(text: &str) -> Result<(Transport, SocketAddr), String> {
+    let form = "expected \"udp:ADDRESS:PORT\", \"tcp:…\" or \"tls:…\", an IPv6 address in brackets";
     let (transport, address) = text.split_once(':').ok_or_else(|| format!("{form}, found \"{text}\""))?;
-    match transport {
-        "udp" => socket_address(address).map_err(|error| format!("{form}: {error}")),
-        "tcp" | "tls" | "ws" | "wss" => Err(format!("SIP over {transport} is not available in this version; {form}")),
-        _ => Err(format!("{form}, found \"{text}\"")),
+    match (Transport::parse(transport), transport) {
+        (Some(transport), _) => {
+            socket_address(address).map(|address| (transport, address)).map_err(|error| format!("{form}: {error}"))
+        }
+        (None, "ws" | "wss") => Err(format!("SIP over {transport} is not available in this version; {form}")),
+        (None, _) => Err(format!("{form}, found \"{text}\"")),
     }
+}
+
+/// `[TRANSPORT:]NETWORK[:PORT]`, an IPv6 network before a port in brackets (SIP-090).
+pub(super) fn source(text: &str) -> Result<Source, String> {
+    let named = text.split_once(':').and_then(|(name, rest)| Some((Some(Transport::parse(name)?), rest)));
+    let (transport, rest) = named.unwrap_or((None, text));
+    let bracketed = rest.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+    let (inner, behind) = match (bracketed, network(rest)) {
+        (Some(parts), _) => parts,
+        (None, Ok(_)) => (rest, ""),
+        (None, Err(_)) => rest.rfind(':').map_or((rest, ""), |colon| rest.split_at(colon)),
+    };
+    let port = match behind.strip_prefix(':') {
+        None if behind.is_empty() => None,
+        port => {
+            let port = port.and_then(|port| port.parse().ok()).filter(|port| *port != 0);
+            Some(port.ok_or_else(|| format!("expected NETWORK:PORT, [NETWORK]:PORT for IPv6, found \"{text}\""))?)
+        }
+    };
+    network(inner).map(|network| Source { transport, network, port })
 }
 
 /// `ADDRESS:PORT`, the port not 0.
@@ -271,12 +293,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_listener_is_udp_with_brackets_around_ipv6() {
-        assert_eq!(listener("udp:[::1]:5060").map(|a| a.to_string()), Ok("[::1]:5060".to_owned()));
+    fn sip_090_a_source_has_a_network_and_perhaps_transport_and_port() {
+        for text in ["198.51.100.0/24", "tls:198.51.100.0/24", "udp:198.51.100.7/32:5060", "tcp:[2001:db8::/32]:5070"] {
+            assert_eq!(source(text).map(|source| source.to_string()), Ok(text.to_owned()));
+        }
+        for (text, read) in [
+            ("198.51.100.7", "198.51.100.7/32"),
+            ("198.51.100.7:5060", "198.51.100.7/32:5060"),
+            ("::1", "::1/128"),
+            ("tls:2001:db8::/32", "tls:2001:db8::/32"),
+            ("[2001:db8::7]", "2001:db8::7/128"),
+            ("TCP:10.0.0.0/8", "tcp:10.0.0.0/8"),
+        ] {
+            assert_eq!(source(text).map(|source| source.to_string()), Ok(read.to_owned()), "{text}");
+        }
+        for bad in
+            ["", "sctp:10.0.0.1", "10.0.0.1:0", "10.0.0.1:x", "[::1]5060", "10.0.0.1/8", "tls:", "[::1", "[::1]:99999"]
+        {
+            assert!(source(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_listener_has_a_transport_and_brackets_around_ipv6() {
+        for text in ["udp:[::1]:5060", "tcp:10.0.0.1:5060", "tls:10.0.0.1:5061"] {
+            let read = listener(text).map(|(transport, address)| format!("{}:{address}", transport.param()));
+            assert_eq!(read, Ok(text.to_owned()));
+        }
         for (text, part) in [
             ("udp:::1:5060", "brackets"),
-            ("tcp:10.0.0.1:5060", "not available in this version"),
-            ("tls:10.0.0.1:5061", "not available in this version"),
+            ("wss:10.0.0.1:443", "not available in this version"),
             ("10.0.0.1:5060", "udp:ADDRESS:PORT"),
             ("udp:10.0.0.1", "udp:ADDRESS:PORT"),
             ("udp:10.0.0.1:0", "port 0"),

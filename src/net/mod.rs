@@ -1,4 +1,4 @@
-//! Sockets: SIP over UDP, RTP ports, the bot's WebSocket. Everything that touches the network or its clock.
+//! Sockets: SIP over UDP, TCP and TLS, RTP ports, the bot's WebSocket. Everything that touches the network or its clock.
 #![allow(clippy::disallowed_methods)] // this is where sockets are opened
 
 pub mod datagrams;
@@ -6,6 +6,10 @@ pub mod dns;
 pub mod frame_boundary;
 pub mod reach;
 pub mod rtp_socket;
+mod sip_connection;
+pub mod sip_stream;
+mod sip_tcp;
+pub mod sip_tls;
 pub mod sip_udp;
 pub mod tls;
 pub mod websocket;

@@ -1,4 +1,4 @@
-//! TLS towards bots: certificates are verified against the system's roots and, per flow, a configured authority.
+//! TLS of our connections: certificates are verified against the system's roots and, per flow or for SIP, a configured authority.
 
 use std::collections::HashMap;
 use std::io;
@@ -9,7 +9,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use tokio_rustls::rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme, crypto};
 
 /// Connectors made once at start: no disk is read while calls are up.
@@ -26,16 +26,14 @@ impl TlsConnectors {
     /// # Errors
     /// A file that cannot be read or holds no certificate, by name.
     pub fn new<'a>(authorities: impl Iterator<Item = &'a Path>) -> io::Result<Self> {
-        let provider = Arc::new(crypto::ring::default_provider());
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        let roots = system_roots();
         let mut by_authority = HashMap::new();
         for path in authorities {
             let mut roots = roots.clone();
             add_authority(&mut roots, path)?;
-            by_authority.insert(path.to_owned(), connector(&provider, roots));
+            by_authority.insert(path.to_owned(), connector(Some(roots)));
         }
-        Ok(Self { system: connector(&provider, roots), by_authority, insecure: insecure_connector(provider) })
+        Ok(Self { system: connector(Some(roots)), by_authority, insecure: connector(None) })
     }
 
     /// The connector for a dial.
@@ -48,7 +46,15 @@ impl TlsConnectors {
     }
 }
 
-fn add_authority(roots: &mut RootCertStore, path: &Path) -> io::Result<()> {
+/// The system's authorities.
+pub(super) fn system_roots() -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    roots
+}
+
+/// Adds the authorities of a PEM file.
+pub(super) fn add_authority(roots: &mut RootCertStore, path: &Path) -> io::Result<()> {
     let wrong = |what: String| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {what}", path.display()));
     let mut added = 0;
     for certificate in CertificateDer::pem_file_iter(path).map_err(|error| wrong(error.to_string()))? {
@@ -59,26 +65,32 @@ fn add_authority(roots: &mut RootCertStore, path: &Path) -> io::Result<()> {
     if added == 0 { Err(wrong("no certificate in the file".into())) } else { Ok(()) }
 }
 
-fn connector(provider: &Arc<CryptoProvider>, roots: RootCertStore) -> TlsConnector {
-    let config = ClientConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .expect("the ring provider supports the default protocol versions")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+fn connector(roots: Option<RootCertStore>) -> TlsConnector {
+    let config = client(roots, None).expect("without a certificate of ours nothing can be wrong with it");
     TlsConnector::from(Arc::new(config))
 }
 
-fn insecure_connector(provider: Arc<CryptoProvider>) -> TlsConnector {
+/// What connections of ours are made with: `roots` are the authorities, any certificate will do where `None`; `own` is
+/// what we show when we are asked.
+pub(super) fn client(roots: Option<RootCertStore>, own: Option<Identity>) -> Result<ClientConfig, Error> {
+    let provider = Arc::new(crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
-        .expect("the ring provider supports the default protocol versions")
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
-        .with_no_client_auth();
-    TlsConnector::from(Arc::new(config))
+        .expect("the ring provider supports the default protocol versions");
+    let config = match roots {
+        Some(roots) => config.with_root_certificates(roots),
+        None => config.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider))),
+    };
+    match own {
+        Some((chain, key)) => config.with_client_auth_cert(chain, key),
+        None => Ok(config.with_no_client_auth()),
+    }
 }
 
-/// Accepts every certificate: only for hosts that a flow names in `insecure_hosts`, and loudly.
+/// A certificate, those between it and its authority, and its key.
+pub(super) type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+/// Accepts every certificate: only for hosts that a flow names in `insecure_hosts`, and loudly, and for a test PBX that is told so.
 #[derive(Debug)]
 struct AnyCertificate(Arc<CryptoProvider>);
 

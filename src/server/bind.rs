@@ -1,7 +1,56 @@
-//! What to do when an address cannot be bound.
+//! Binds the SIP listeners; says what to do when an address cannot be bound.
 
+use std::collections::HashMap;
 use std::io::{Error, ErrorKind};
 use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
+
+use crate::config;
+use crate::net::sip_stream::{SipStreams, StreamEvent};
+use crate::net::sip_tls::SipTls;
+use crate::net::sip_udp;
+use crate::sip::ListenerId;
+
+/// Where SIP is taken.
+pub struct SipSockets {
+    /// Where each listener is bound, in the listeners' order.
+    pub addresses: Vec<SocketAddr>,
+    /// UDP.
+    pub sockets: HashMap<ListenerId, Arc<UdpSocket>>,
+    /// TCP and TLS.
+    pub streams: (SipStreams, mpsc::Receiver<StreamEvent>),
+    /// The certificates of TLS.
+    pub tls: Option<Arc<SipTls>>,
+}
+
+/// Binds every SIP listener.
+///
+/// # Errors
+/// An address that cannot be bound, a certificate that cannot be read, by name.
+pub fn sip(config: &config::Sip) -> anyhow::Result<SipSockets> {
+    let tls = config.tls.as_ref().map(SipTls::new).transpose().context("SIP over TLS")?.map(Arc::new);
+    let mut streams = SipStreams::new(config.streams, config.dscp, tls.clone());
+    let (mut addresses, mut sockets) = (Vec::new(), HashMap::new());
+    for (index, listener) in config.listeners.iter().enumerate() {
+        let (id, address) = (ListenerId(index), listener.bind);
+        let bound = if listener.transport.is_reliable() {
+            streams.0.listen(id, *listener).map_err(|error| explained("sip.listen", address, Transport::Tcp, &error))?
+        } else {
+            let socket = sip_udp::bind(address, config.dscp)
+                .map_err(|error| explained("sip.listen", address, Transport::Udp, &error))?;
+            let socket = Arc::new(UdpSocket::from_std(socket)?);
+            let bound = socket.local_addr()?;
+            sockets.insert(id, socket);
+            bound
+        };
+        addresses.push(bound);
+    }
+    Ok(SipSockets { addresses, sockets, streams, tls })
+}
 
 /// Which socket it was to be: `ss` lists each kind by its own letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,6 +13,7 @@ use tracing::warn;
 
 use crate::config::{Config, Media, PORTS_PER_CALL, is_private};
 use crate::net::rtp_socket::RECEIVE_BUFFER as RTP_RECEIVE_BUFFER;
+use crate::net::sip_tls::SipTls;
 use crate::net::sip_udp::RECEIVE_BUFFER as SIP_RECEIVE_BUFFER;
 use crate::server::priority;
 
@@ -105,6 +106,8 @@ pub struct Host {
     pub realtime_refused: Option<String>,
     /// The directory of the call records, where it does not exist.
     pub missing_directory: Option<String>,
+    /// Why SIP over TLS cannot be offered, where it is wanted.
+    pub unusable_tls: Option<String>,
 }
 
 /// Reads the host and judges it. Looks up bot hosts and binds every port once: seconds at worst, while no call is up.
@@ -150,6 +153,11 @@ pub fn judge(config: &Config, host: &Host) -> Vec<Finding> {
     out.extend(judge_conntrack(config, host));
     out.extend(judge_tenants(config));
     out.extend(judge_bots(host));
+    if let Some(why) = &host.unusable_tls {
+        let advice =
+            "sip.tls_certificate_file and tls_key_file are PEM files that belong together and that this user may read";
+        out.push(Finding::fail(format!("SIP over TLS: {why}"), advice));
+    }
     if let Some(directory) = &host.missing_directory {
         out.push(Finding::fail(format!("call records: {directory} does not exist"), format!("mkdir -p {directory}")));
     }
@@ -175,7 +183,11 @@ fn judge_addresses(config: &Config) -> Vec<Finding> {
         .listeners
         .iter()
         .map(|listener| {
-            told(format!("SIP port {}", listener.bind.port()), listener.bind.ip(), listener.advertised.ip())
+            told(
+                format!("SIP {} port {}", listener.transport.param(), listener.bind.port()),
+                listener.bind.ip(),
+                listener.advertised.ip(),
+            )
         })
         .collect();
     out.push(told("RTP".to_owned(), config.media.listen_address, config.media.advertised_address));
@@ -354,6 +366,12 @@ impl Host {
             bot_hosts: hosts.len(),
             realtime_refused: priority::refusal(config.media.realtime_priority),
             missing_directory: missing_directory(config),
+            unusable_tls: config
+                .sip
+                .tls
+                .as_ref()
+                .and_then(|files| SipTls::new(files).err())
+                .map(|error| error.to_string()),
         }
     }
 }
@@ -406,11 +424,14 @@ fn clock_kept() -> bool {
 }
 
 fn unbindable(config: &Config) -> Vec<(String, String)> {
-    let udp = config
-        .sip
-        .listeners
-        .iter()
-        .map(|listener| (format!("SIP udp:{}", listener.bind), UdpSocket::bind(listener.bind).map(drop)));
+    let udp = config.sip.listeners.iter().map(|listener| {
+        let bound = if listener.transport.is_reliable() {
+            TcpListener::bind(listener.bind).map(drop)
+        } else {
+            UdpSocket::bind(listener.bind).map(drop)
+        };
+        (format!("SIP {}:{}", listener.transport.param(), listener.bind), bound)
+    });
     let admin = config.admin.iter().map(|address| (format!("admin {address}"), TcpListener::bind(address).map(drop)));
     let failed = |(what, bound): (String, io::Result<()>)| Some((what, bound.err()?.to_string()));
     udp.chain(admin).filter_map(failed).collect()

@@ -4,6 +4,7 @@
 mod bind;
 pub mod calls_out;
 mod carrier;
+mod certificates;
 pub mod clock;
 pub mod host;
 pub mod kernel_drops;
@@ -23,7 +24,6 @@ use std::time::Duration;
 
 use anyhow::Context;
 use secrecy::ExposeSecret;
-use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
 
@@ -34,9 +34,8 @@ use crate::call::directory::Directory;
 use crate::config::{Config, Digest};
 use crate::flow::{Flows, StepKind};
 use crate::net::rtp_socket::RtpPorts;
-use crate::net::sip_udp;
 use crate::net::tls::TlsConnectors;
-use crate::server::bind::Transport;
+use crate::server::bind::{SipSockets, Transport};
 use crate::server::calls_out::{CallsOut, TrunkCommand};
 use crate::server::memory::MemoryWatch;
 use crate::server::records::RecordWriter;
@@ -78,8 +77,7 @@ impl Bridge {
         let shard_count = shard_count(config.media.shards);
         let directory =
             Arc::new(Directory::new(config.limits.max_calls, &config.accounts, &config.numbers, shard_count));
-        let sockets = bind_sip(&config)?;
-        let sip_addresses = sockets.iter().map(|socket| socket.local_addr()).collect::<io::Result<Vec<_>>>()?;
+        let SipSockets { addresses: sip_addresses, sockets, streams, tls } = bind::sip(&config.sip)?;
         let (commands, command_inputs) = mpsc::unbounded_channel();
         let (records, record_writer) = RecordWriter::start(&config.log).await?;
         let around = Surroundings {
@@ -99,6 +97,7 @@ impl Bridge {
         let task = SipTask {
             endpoint,
             sockets,
+            streams,
             commands: command_inputs,
             calls_out,
             shards: shards.clone(),
@@ -109,6 +108,7 @@ impl Bridge {
         };
         let mut tasks = vec![tokio::spawn(task.run()), tokio::spawn(kernel_drops::watch(config.media.clone()))];
         tasks.push(tokio::spawn(locating));
+        tasks.extend(tls.map(|tls| tokio::spawn(certificates::keep(tls))));
         let admin_address = serve_admin(config.admin, metrics, directory.clone(), &mut tasks).await?;
         info!(
             ?sip_addresses,
@@ -203,15 +203,6 @@ fn certificate_authorities(flows: &Flows) -> impl Iterator<Item = &Path> {
 fn shard_count(configured: usize) -> usize {
     let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     if configured == 0 { cores() } else { configured }
-}
-
-fn bind_sip(config: &Config) -> anyhow::Result<Vec<Arc<UdpSocket>>> {
-    let bind = |address| -> anyhow::Result<_> {
-        let socket = sip_udp::bind(address, config.sip.dscp)
-            .map_err(|error| bind::explained("sip.listen", address, Transport::Udp, &error))?;
-        Ok(Arc::new(UdpSocket::from_std(socket)?))
-    };
-    config.sip.listeners.iter().map(|listener| bind(listener.bind)).collect()
 }
 
 /// The endpoint's settings; a listener bound to port 0 gets the port the system chose.

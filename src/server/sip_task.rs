@@ -18,6 +18,7 @@ use crate::call::timeline::masked;
 use crate::call::{Call, SipCommand};
 use crate::flow::Flows;
 use crate::net::reach;
+use crate::net::sip_stream::{SipStreams, StreamEvent};
 use crate::server::calls_out::{CallsOut, TrunkCommand};
 use crate::server::memory::{self, MemoryWatch};
 use crate::server::shard::{Admitted, ShardInput};
@@ -32,8 +33,10 @@ const EXPORT_EVERY: Duration = Duration::from_secs(1);
 pub struct SipTask {
     /// The protocol.
     pub endpoint: Endpoint,
-    /// One socket a listener, in the listeners' order.
-    pub sockets: Vec<Arc<UdpSocket>>,
+    /// The UDP listeners' sockets.
+    pub sockets: HashMap<ListenerId, Arc<UdpSocket>>,
+    /// The TCP and TLS listeners, and what happens on their connections.
+    pub streams: (SipStreams, mpsc::Receiver<StreamEvent>),
     /// Commands from calls.
     pub commands: mpsc::UnboundedReceiver<(DialogId, SipCommand)>,
     /// Calls out, and where they go.
@@ -60,8 +63,8 @@ impl SipTask {
     /// Runs until every sender of commands is gone.
     pub async fn run(mut self) {
         let (sender, mut datagrams) = mpsc::channel(DATAGRAMS_WAITING);
-        for (index, socket) in self.sockets.iter().enumerate() {
-            tokio::spawn(read(socket.clone(), ListenerId(index), sender.clone()));
+        for (listener, socket) in &self.sockets {
+            tokio::spawn(read(socket.clone(), *listener, sender.clone()));
         }
         let mut owners: HashMap<DialogId, usize> = HashMap::new();
         self.export();
@@ -73,6 +76,10 @@ impl SipTask {
                     self.note_availability();
                     let Datagram { listener, from, bytes } = datagram;
                     self.endpoint.handle_datagram(Instant::now(), listener, from, &bytes);
+                }
+                Some(event) = self.streams.1.recv() => {
+                    self.note_availability();
+                    self.on_stream(event);
                 }
                 command = self.commands.recv() => match command {
                     Some((dialog, command)) => self.command(dialog, command),
@@ -89,6 +96,23 @@ impl SipTask {
                 export_at = Instant::now() + EXPORT_EVERY;
                 self.export();
             }
+        }
+    }
+
+    /// What a connection brought.
+    fn on_stream(&mut self, event: StreamEvent) {
+        let now = Instant::now();
+        match self.streams.0.note(event) {
+            Some(StreamEvent::Message { origin, bytes, flaw }) => {
+                self.endpoint.handle_framed(now, origin, &bytes, flaw)
+            }
+            Some(StreamEvent::Lost(origin)) => self.endpoint.handle_lost(now, &origin),
+            Some(StreamEvent::Idle(origin)) => {
+                if let Some(connection) = origin.connection.filter(|id| !self.endpoint.needs(*id)) {
+                    self.streams.0.close(connection);
+                }
+            }
+            Some(StreamEvent::Opened(..)) | None => {}
         }
     }
 
@@ -138,7 +162,7 @@ impl SipTask {
     /// Asks the network whether the destinations of a trunk are there at all: it says no sooner than a timer does.
     fn look_for(&self, trunk: &str) {
         for (listener, target) in self.endpoint.targets(trunk) {
-            let local = self.sockets.get(listener.0).and_then(|socket| socket.local_addr().ok());
+            let local = self.sockets.get(&listener).and_then(|socket| socket.local_addr().ok());
             let (Some(local), told) = (local, self.calls_out.sender()) else { continue };
             tokio::spawn(async move {
                 if reach::is_refused(local.ip(), target).await {
@@ -151,7 +175,10 @@ impl SipTask {
     async fn drain(&mut self, owners: &mut HashMap<DialogId, usize>) {
         loop {
             while let Some(transmit) = self.endpoint.poll_transmit() {
-                self.transmit(&transmit).await;
+                self.transmit(transmit).await;
+            }
+            while let Some(connection) = self.endpoint.poll_close() {
+                self.streams.0.close(connection);
             }
             let Some(event) = self.endpoint.poll_event() else { return };
             let Some(event) = self.calls_out.tell(event) else { continue };
@@ -175,8 +202,8 @@ impl SipTask {
         }
     }
 
-    async fn transmit(&mut self, transmit: &Transmit) {
-        let Some(socket) = self.sockets.get(transmit.listener.0) else { return };
+    async fn transmit(&mut self, transmit: Transmit) {
+        let Some(socket) = self.sockets.get(&transmit.listener) else { return self.streams.0.send(transmit) };
         // State is not dropped because one send failed: timers end the transaction (SIP-036).
         if let Err(error) = socket.send_to(&transmit.bytes, transmit.to).await {
             debug!(to = %transmit.to, %error, "SIP message not sent");

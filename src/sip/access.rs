@@ -110,8 +110,7 @@ impl Strangers {
         let Message::Request(request) = parsed.message else { return None };
         let incoming = Incoming::read(request, parsed.flaw, arrival).ok()?;
         let tag = stateless_tag(&[&self.salt, &incoming.call_id, incoming.from.tag().unwrap_or_default()]);
-        let path = Path { listener: arrival.listener, to: arrival.source };
-        Some((Response::to(&incoming.request, 403, &tag), path))
+        Some((Response::to(&incoming.request, 403, &tag), arrival.way_back()))
     }
 
     /// Whether one more answer goes to this source.

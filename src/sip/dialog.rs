@@ -2,11 +2,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::incoming::Incoming;
+use super::incoming::{Arrival, Incoming};
 use super::message::{CSeq, Headers, Method, Request, Response, Value};
 use super::transaction::Path;
-use super::uri::{NameAddr, Uri};
-use super::via::DEFAULT_PORT;
+use super::uri::{Host, NameAddr, Scheme, Uri};
+use crate::config::Transport;
 
 /// One side's view of a dialog.
 #[derive(Debug, Clone)]
@@ -28,6 +28,8 @@ pub struct Dialog {
     route_set: Vec<String>,
     remote_target: String,
     nat_contact_fix: bool,
+    /// Our Contact must be a `sips:` URI (section 12.1.1).
+    is_sips: bool,
 }
 
 impl Dialog {
@@ -40,7 +42,8 @@ impl Dialog {
             local_tag: local_tag.to_owned(),
             remote_tag: incoming.from.tag().unwrap_or_default().to_owned(),
             shown,
-            peer: Path { listener: incoming.arrival.listener, to: incoming.arrival.source },
+            peer: incoming.arrival.way_back(),
+            is_sips: is_sips(incoming),
             local: value("To").with_suffix(&format!(";tag={local_tag}")),
             remote: value("From"),
             local_cseq: 0,
@@ -67,6 +70,7 @@ impl Dialog {
             route_set: Vec::new(),
             remote_target: String::new(),
             nat_contact_fix: false,
+            is_sips: false,
         }
     }
 
@@ -108,7 +112,16 @@ impl Dialog {
 
     /// Our Contact value.
     pub fn contact(&self) -> String {
-        format!("<sip:{};transport=udp>", self.shown)
+        let scheme = if self.is_sips { "sips" } else { "sip" };
+        format!("<{scheme}:{};transport={}>", self.shown, self.peer.transport.param())
+    }
+
+    /// A request of the peer came by this way: a connection of its own that it opened since is the one to use.
+    pub fn heard(&mut self, arrival: &Arrival) {
+        let same = arrival.listener == self.peer.listener && arrival.source.ip() == self.peer.to.ip();
+        if same && arrival.connection.is_some() {
+            self.peer = arrival.way_back();
+        }
     }
 
     /// Accepts the CSeq number of a request in the dialog; `false` where it is lower than the last (SIP-039).
@@ -136,7 +149,7 @@ impl Dialog {
     pub fn request(&self, method: Method, cseq: u32, branch: &str) -> Request {
         let (uri, routes) = self.route();
         let mut headers = Headers::new();
-        headers.push("Via", format!("SIP/2.0/UDP {};branch={branch};rport", self.shown));
+        headers.push("Via", format!("SIP/2.0/{} {};branch={branch};rport", self.peer.transport.name(), self.shown));
         for route in routes {
             headers.push("Route", route);
         }
@@ -167,21 +180,48 @@ impl Dialog {
     }
 
     /// Where requests of ours go: the top Route or the remote target (SIP-052). A host name there cannot be resolved
-    /// here: then, and where the NAT fix applies, it is the address the INVITE came from.
+    /// here: then, and where the NAT fix applies, it is the address the INVITE came from. The peer's own connection is
+    /// used while it is there, whatever port the peer says it listens on (SIP-114).
     pub fn next_hop(&self) -> Path {
-        let top = self.route_set.first().and_then(|route| NameAddr::parse(route).ok()).map(|route| route.uri);
-        let address = match top.or_else(|| Uri::parse(&self.remote_target).ok()).as_ref().and_then(address_of) {
+        let transport = self.next_transport().unwrap_or(self.peer.transport);
+        let address = match self.next_uri().as_ref().and_then(|uri| address_of(uri, transport)) {
             Some(address) if self.route_set.is_empty() && self.nat_contact_fix && is_private(address.ip()) => None,
             other => other,
         };
-        Path { to: address.unwrap_or(self.peer.to), ..self.peer }
+        let same_peer = address.is_none_or(|address| address.ip() == self.peer.to.ip());
+        let connection = self.peer.connection.filter(|_| same_peer);
+        Path { to: address.unwrap_or(self.peer.to), connection, ..self.peer }
+    }
+
+    /// The transport that the top Route or the remote target asks for; what came encrypted stays so.
+    pub fn next_transport(&self) -> Option<Transport> {
+        let uri = self.next_uri()?;
+        if uri.scheme == Scheme::Sips || self.peer.transport.is_secure() {
+            return Some(Transport::Tls);
+        }
+        uri.param("transport").and_then(Transport::parse)
+    }
+
+    fn next_uri(&self) -> Option<Uri> {
+        let top = self.route_set.first().and_then(|route| NameAddr::parse(route).ok()).map(|route| route.uri);
+        top.or_else(|| Uri::parse(&self.remote_target).ok())
     }
 }
 
-fn address_of(uri: &Uri) -> Option<SocketAddr> {
-    let maddr = uri.param("maddr").and_then(|maddr| maddr.parse().ok());
+fn address_of(uri: &Uri, transport: Transport) -> Option<SocketAddr> {
+    let maddr = uri.param("maddr").and_then(Host::parse).and_then(|host| host.ip());
     let ip: IpAddr = maddr.or_else(|| uri.host.as_ref()?.ip())?;
-    (!ip.is_unspecified()).then(|| SocketAddr::new(ip, uri.port.unwrap_or(DEFAULT_PORT)))
+    (!ip.is_unspecified()).then(|| SocketAddr::new(ip, uri.port.unwrap_or(transport.default_port())))
+}
+
+/// Whether an INVITE that came over TLS asks for `sips:` all the way: by its Request-URI, its top Record-Route or, without
+/// one, its Contact (section 12.1.1).
+fn is_sips(incoming: &Incoming) -> bool {
+    let headers = &incoming.request.headers;
+    let beyond = headers.list("Record-Route").first().copied().or_else(|| headers.list("Contact").first().copied());
+    let beyond = beyond.and_then(|value| NameAddr::parse(value).ok()).map(|value| value.uri);
+    let asked = Uri::parse(&incoming.request.uri).ok().into_iter().chain(beyond).any(|uri| uri.scheme == Scheme::Sips);
+    asked && incoming.arrival.transport.is_secure()
 }
 
 /// Whether an address means nothing outside its own network (RFC 1918, 6598, 3927, 4193).

@@ -7,17 +7,20 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::incoming::stateless_tag;
-use super::{DialogId, Headers, ListenerId, NameAddr, Reason, ReferFailure, Uri};
-use crate::config::{Login, Trunk};
+use super::{ConnectionId, DialogId, Headers, ListenerId, NameAddr, Reason, ReferFailure, Uri};
+use crate::config::{Login, Transport, Trunk};
 
-/// A datagram to be sent from a listener's socket (SIP-001).
+/// A message to be sent from a listener's socket (SIP-001), or over a connection of that listener: `connection` while it
+/// is there, else one to `to`, opened where there is none (SIP-021, SIP-114).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transmit {
     /// Which socket.
     pub listener: ListenerId,
     /// Where to.
     pub to: SocketAddr,
-    /// The datagram.
+    /// By which connection; always `None` from a UDP listener.
+    pub connection: Option<ConnectionId>,
+    /// The message.
     pub bytes: Vec<u8>,
 }
 
@@ -134,6 +137,8 @@ pub struct IncomingInvite {
     pub peer: IpAddr,
     /// The socket it came in on.
     pub listener: ListenerId,
+    /// What it came by.
+    pub transport: Transport,
     /// Call-ID.
     pub call_id: String,
     /// Request-URI.

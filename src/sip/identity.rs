@@ -86,6 +86,7 @@ mod tests {
             source: ([192, 0, 2, 1], 5060).into(),
             peer: [192, 0, 2, 1].into(),
             listener: ListenerId(0),
+            transport: crate::config::Transport::Udp,
             call_id: "c".into(),
             request_uri: Uri::parse("sip:1000@h").expect("valid"),
             from: NameAddr::parse(from).expect("valid"),

@@ -2,24 +2,41 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::ListenerId;
 use super::message::{CSeq, Headers, Method, Request, Response, SUPPORTED};
 use super::transaction::{MergeKey, Path, ServerKey};
 use super::uri::{NameAddr, Scheme, Uri};
 use super::via::{self, Via};
 use super::wire::Flaw;
+use super::{ConnectionId, ListenerId};
+use crate::config::Transport;
 
-/// Where a datagram came from.
+/// Where a message came from.
 #[derive(Debug, Clone, Copy)]
 pub struct Arrival {
+    /// What it came by.
+    pub transport: Transport,
     /// The socket it came in on.
     pub listener: ListenerId,
+    /// The connection it came by.
+    pub connection: Option<ConnectionId>,
     /// Its source.
     pub source: SocketAddr,
     /// Who sent it: the source, or whom a trusted proxy names (SIP-092).
     pub peer: IpAddr,
     /// A missing `rport` counts as present (SIP-021).
     pub force_rport: bool,
+}
+
+impl Arrival {
+    /// The way back to the very source.
+    pub const fn way_back(&self) -> Path {
+        self.way_to(self.source)
+    }
+
+    /// The way back, `to` being where it goes without the connection.
+    const fn way_to(&self, to: SocketAddr) -> Path {
+        Path { transport: self.transport, listener: self.listener, to, connection: self.connection }
+    }
 }
 
 /// A readable request.
@@ -46,7 +63,7 @@ pub struct Incoming {
 /// What cannot be served: the code and phrase to say so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Malformed {
-    /// 400, 416 or 505.
+    /// 400, 416, 505 or 513.
     pub code: u16,
     /// A short phrase.
     pub phrase: String,
@@ -77,8 +94,11 @@ impl Incoming {
                 return Err(Box::new(Unserved { why: Malformed::bad("Via"), answer: None }));
             }
         };
-        let to = via.response_target(arrival.source, arrival.force_rport);
-        let path = Path { listener: arrival.listener, to };
+        let path = arrival.way_to(if arrival.transport.is_reliable() {
+            via.reopen_target(arrival.source, arrival.transport)
+        } else {
+            via.response_target(arrival.source, arrival.force_rport)
+        });
         let line = request.headers.get("Via").unwrap_or_default();
         let marked = via::mark_received(line, &via, arrival.source, arrival.force_rport);
         request.headers.replace_first("Via", marked);

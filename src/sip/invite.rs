@@ -466,6 +466,11 @@ impl Usages {
         self.timers.expired(now)
     }
 
+    /// Where the peers of calls that are not over are.
+    pub fn peers(&self) -> impl Iterator<Item = &Path> {
+        self.by_id.values().filter(|usage| !usage.is_gone()).map(|usage| &usage.dialog.peer)
+    }
+
     /// Calls that are not over.
     pub fn alive(&self) -> usize {
         self.by_id.values().filter(|usage| !usage.is_gone()).count()

@@ -4,7 +4,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::base::id::AccountSid;
-use crate::config::Trunk;
+use crate::config::{Source, Transport, Trunk};
+
+use super::Origin;
 
 /// The trunks, in configuration order. Cloning shares them.
 #[derive(Debug, Clone, Default)]
@@ -20,6 +22,24 @@ impl Trunks {
     /// All of them, in configuration order.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Trunk>> {
         self.0.iter()
+    }
+
+    /// Every trunk that takes signalling by `transport` from there (SIP-090).
+    #[must_use]
+    pub fn from(&self, transport: Transport, origin: &Origin) -> Vec<Arc<Trunk>> {
+        let takes = |trunk: &&Arc<Trunk>| {
+            let proven = !trunk.client_certificate || (transport.is_secure() && origin.has_certificate);
+            proven && trunk.sources.iter().any(|source| source.has(transport, origin.source))
+        };
+        self.0.iter().filter(takes).cloned().collect()
+    }
+
+    /// Whether a trunk says that there is SIP over TCP at this address (SIP-002).
+    #[must_use]
+    pub fn offer_tcp(&self, ip: IpAddr) -> bool {
+        let tcp =
+            |source: &Source| source.transport == Some(Transport::Tcp) && source.network.contains(&ip.to_canonical());
+        self.0.iter().any(|trunk| trunk.sources.iter().any(tcp))
     }
 
     /// Every trunk whose `allow` has `source`.

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::syntax::{self, Params};
 use super::uri::Host;
+use crate::config::Transport;
 
 /// What makes a branch unique by RFC 3261 rules.
 pub const COOKIE: &str = "z9hG4bK";
@@ -60,6 +61,13 @@ impl Via {
     #[must_use]
     pub fn has_rport(&self) -> bool {
         self.params.has("rport")
+    }
+
+    /// Where the response goes when the connection that the request from `source` came by is gone: to the source's
+    /// address and the port of sent-by (RFC 3261 section 18.2.2, SIP-021).
+    #[must_use]
+    pub fn reopen_target(&self, source: SocketAddr, transport: Transport) -> SocketAddr {
+        SocketAddr::new(source.ip(), self.port.unwrap_or(transport.default_port()))
     }
 
     /// Where the response to a request from `source` goes: `maddr`, else the source with the source's port when `rport`
@@ -156,5 +164,26 @@ mod tests {
         assert_eq!(target("SIP/2.0/UDP h:5070", true), SOURCE);
         assert_eq!(target("SIP/2.0/UDP h:5070", false), "192.0.2.7:5070");
         assert_eq!(target("SIP/2.0/UDP h;maddr=proxy.example", false), "192.0.2.7:5060");
+    }
+
+    #[test]
+    fn sip_021_a_lost_connection_is_opened_anew_to_the_source_at_the_port_of_sent_by() {
+        let target = |text: &str, transport| read(text).reopen_target(source(), transport).to_string();
+        assert_eq!(target("SIP/2.0/TCP h:5070;rport", Transport::Tcp), "192.0.2.7:5070");
+        assert_eq!(target("SIP/2.0/TCP h", Transport::Tcp), "192.0.2.7:5060");
+        assert_eq!(target("SIP/2.0/TLS h", Transport::Tls), "192.0.2.7:5061");
+    }
+
+    #[test]
+    fn sip_115_received_and_sent_by_may_be_ipv6() {
+        let source: SocketAddr = "[2001:db8::7]:4000".parse().expect("an address");
+        let text = "SIP/2.0/UDP [2001:DB8:0::9]:5070;rport;branch=z9hG4bKx";
+        let via = read(text);
+        let marked = mark_received(text, &via, source, false);
+        assert_eq!(marked, "SIP/2.0/UDP [2001:DB8:0::9]:5070;branch=z9hG4bKx;received=2001:db8::7;rport=4000");
+        assert_eq!(via.sent_by(), "[2001:db8::9]:5070");
+        let same = "SIP/2.0/UDP [2001:DB8::7];branch=z9hG4bKx";
+        assert_eq!(mark_received(same, &read(same), source, false), same, "the same address, written otherwise");
+        assert_eq!(read(same).response_target(source, false).to_string(), "[2001:db8::7]:5060");
     }
 }

@@ -32,6 +32,12 @@ pub enum Flaw {
     /// The body is shorter than Content-Length (SIP-003).
     #[error("Incomplete Body")]
     ShortBody,
+    /// There is no Content-Length, which a stream cannot be cut without (SIP-004).
+    #[error("Missing Content-Length")]
+    NoContentLength,
+    /// The header lines or the body are longer than we take (SIP-004).
+    #[error("Message Too Large")]
+    TooLarge,
 }
 
 impl Flaw {
@@ -40,7 +46,8 @@ impl Flaw {
     pub const fn code(self) -> u16 {
         match self {
             Self::Version => 505,
-            Self::StartLine | Self::ContentLength | Self::ShortBody => 400,
+            Self::TooLarge => 513,
+            Self::StartLine | Self::ContentLength | Self::ShortBody | Self::NoContentLength => 400,
         }
     }
 }
@@ -84,6 +91,13 @@ pub fn first_word(datagram: &[u8]) -> &[u8] {
     let start = datagram.iter().position(|b| !matches!(b, b'\r' | b'\n')).unwrap_or(datagram.len());
     let (first, _) = line(&datagram[start..]);
     first.split(|b| *b == b' ').next().unwrap_or_default()
+}
+
+/// The length of the body that the header block `head`, first line and empty line included, announces.
+pub(super) fn announced_length(head: &[u8]) -> Result<usize, Flaw> {
+    let (_, mut rest) = line(head);
+    let headers = read_headers(&mut rest).map_err(|_| Flaw::TooLarge)?;
+    content_length(&headers)?.ok_or(Flaw::NoContentLength)
 }
 
 /// Cuts the first line off: without its line end, and what follows.
@@ -164,20 +178,26 @@ fn push_line(headers: &mut Headers, unfolded: &[u8]) {
     }
 }
 
-/// The body by Content-Length: the rest of the datagram where there is none, what follows it discarded (SIP-003).
-fn cut_body<'a>(headers: &Headers, rest: &'a [u8]) -> (&'a [u8], Option<Flaw>) {
+/// Content-Length, where it stands there.
+fn content_length(headers: &Headers) -> Result<Option<usize>, Flaw> {
     let mut length = None;
     for value in headers.get_all("Content-Length") {
         let number = Some(value).filter(|v| !v.is_empty() && v.bytes().all(|b| b.is_ascii_digit()));
         match number.and_then(|v| v.parse::<usize>().ok()) {
             Some(number) if length.is_none_or(|earlier| earlier == number) => length = Some(number),
-            _ => return (rest, Some(Flaw::ContentLength)),
+            _ => return Err(Flaw::ContentLength),
         }
     }
-    match length {
-        None => (rest, None),
-        Some(length) if length <= rest.len() => (&rest[..length], None),
-        Some(_) => (rest, Some(Flaw::ShortBody)),
+    Ok(length)
+}
+
+/// The body by Content-Length: the rest of the datagram where there is none, what follows it discarded (SIP-003).
+fn cut_body<'a>(headers: &Headers, rest: &'a [u8]) -> (&'a [u8], Option<Flaw>) {
+    match content_length(headers) {
+        Err(flaw) => (rest, Some(flaw)),
+        Ok(None) => (rest, None),
+        Ok(Some(length)) if length <= rest.len() => (&rest[..length], None),
+        Ok(Some(_)) => (rest, Some(Flaw::ShortBody)),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -30,12 +30,29 @@ pub struct Setup {
     pub log: String,
     /// First and last port for RTP: outside of what the system gives out by itself.
     pub rtp: (u16, u16),
+    /// Where it takes calls and media.
+    pub host: IpAddr,
+    /// More entries of `sip.listen`.
+    pub listen: Vec<String>,
+    /// Lines of `[sip]`.
+    pub sip: String,
+    /// Lines of the trunk.
+    pub trunk: String,
 }
 
 impl Setup {
     /// [`NUMBER`] leads to the bot at `url`.
     pub fn to(url: &str) -> Self {
-        let setup = Self { flows: Vec::new(), limits: String::new(), log: String::new(), rtp: (20_000, 29_999) };
+        let setup = Self {
+            flows: Vec::new(),
+            limits: String::new(),
+            log: String::new(),
+            rtp: (20_000, 29_999),
+            host: Ipv4Addr::LOCALHOST.into(),
+            listen: Vec::new(),
+            sip: String::new(),
+            trunk: "allow = [\"127.0.0.0/8\", \"::1\"]".to_owned(),
+        };
         setup.and(NUMBER, url, "")
     }
 
@@ -54,13 +71,20 @@ impl Setup {
     fn text(&self, directory: &Path, sip: SocketAddr, admin: SocketAddr) -> String {
         let (first, last) = self.rtp;
         let records = directory.join("calls.jsonl");
+        let listen: Vec<String> =
+            [format!("udp:{sip}")].iter().chain(&self.listen).map(|one| format!("{one:?}")).collect();
         let mut text = format!(
-            "[sip]\nlisten = [\"udp:{sip}\"]\n[media]\nlisten_address = \"127.0.0.1\"\nrtp_ports = \"{first}-{last}\"\n\
+            "[sip]\nlisten = [{}]\n{}\n[media]\nlisten_address = \"{}\"\nrtp_ports = \"{first}-{last}\"\n\
              threads = 1\njitter_buffer_start_milliseconds = 60\njitter_buffer_min_milliseconds = 60\n\
              jitter_buffer_max_milliseconds = 60\n[admin]\nlisten = \"{admin}\"\n[limits]\n{}\n[log]\ncall_records = {records:?}\n{}\n\
              [[account]]\nsid = \"{ACCOUNT}\"\nmax_streams = 100\n\
-             [[trunk]]\nname = \"lab\"\naccount = \"{ACCOUNT}\"\nallow = [\"127.0.0.0/8\"]\n",
-            self.limits, self.log
+             [[trunk]]\nname = \"lab\"\naccount = \"{ACCOUNT}\"\n{}\n",
+            listen.join(", "),
+            self.sip,
+            self.host,
+            self.limits,
+            self.log,
+            self.trunk
         );
         for (index, (number, step)) in self.flows.iter().enumerate() {
             let _ = write!(
@@ -88,7 +112,7 @@ impl Bridge {
     /// Starts a bridge and waits until it takes calls.
     pub async fn start(setup: &Setup) -> Self {
         let directory = directory();
-        let (sip, admin) = (free_address(), free_address());
+        let (sip, admin) = (free_address_of(setup.host), free_address());
         let file = directory.join("trunkstream.toml");
         std::fs::write(&file, setup.text(&directory, sip, admin)).expect("a file in target/tmp");
         let mut child = trunkstream(&["serve", "--config", &file.display().to_string()])
@@ -154,6 +178,11 @@ impl Bridge {
         kill_process(pid, Signal::TERM).expect("the process is ours");
     }
 
+    /// SIGHUP.
+    pub fn hang_up(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::HUP).expect("the process is ours");
+    }
+
     /// Waits until the process has ended and all of its log is read.
     pub async fn exited(&mut self) -> ExitStatus {
         let mut lines = self.lines.clone();
@@ -204,9 +233,14 @@ pub fn directory() -> PathBuf {
 /// A loopback port that is free for UDP and TCP, below those that the system gives out by itself: nobody takes it
 /// between here and the bridge's start.
 pub fn free_address() -> SocketAddr {
+    free_address_of(Ipv4Addr::LOCALHOST.into())
+}
+
+/// The same on another address of this machine.
+pub fn free_address_of(host: IpAddr) -> SocketAddr {
     loop {
         let port = 12_000 + ((std::process::id() * 61 + next()) % 8_000) as u16;
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let address = SocketAddr::new(host, port);
         if UdpSocket::bind(address).is_ok() && TcpListener::bind(address).is_ok() {
             return address;
         }

@@ -9,6 +9,7 @@ mod http;
 mod operating;
 mod phone;
 mod pipecat;
+mod transports;
 mod websocket;
 
 use std::time::Duration;

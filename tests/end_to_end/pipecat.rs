@@ -161,7 +161,7 @@ fn every_code(seed: u64, length: Duration) -> Sound {
 /// One call: says `sound`, presses `digits` at `digits_at`, hangs up after `seconds`.
 async fn call(bridge: &Bridge, number: &str, sound: &Sound, digits: (&str, f64), seconds: f64) -> CallReport {
     let address = "127.0.0.1".parse().expect("an address");
-    let line = Line::open(&LineSettings { address, ladder: None, seed: next().into() }).expect("a port");
+    let line = Line::open(&LineSettings::udp(address, None, next().into())).expect("a port");
     let plan = CallPlan {
         callee: Callee::at(&format!("sip:{number}@{}", bridge.sip), bridge.sip),
         from: "0911".to_owned(),

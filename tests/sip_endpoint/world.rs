@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use trunkstream::base::random::Random;
-use trunkstream::config::{Config, Listener, Trunk};
+use trunkstream::config::{Config, Listener, Transport, Trunk};
 use trunkstream::sip::{DialogId, Endpoint, EndpointConfig, Event, ListenerId, OutgoingInvite, Trunks, Ways};
 
 /// What the link does to each datagram: percentages, and a delay of 10 ms to `jitter` more.
@@ -27,7 +27,7 @@ impl Side {
     fn new(address: [u8; 4], trunks: Trunks, seed: u64) -> Self {
         let address = (address, 5060).into();
         let config = EndpointConfig {
-            listeners: vec![Listener { bind: address, advertised: address }],
+            listeners: vec![Listener { transport: Transport::Udp, bind: address, advertised: address }],
             local_nets: Vec::new(),
             proxies: Default::default(),
             user_agent: None,

@@ -107,7 +107,7 @@ fn caller(plan: &CallPlan, aloud: bool) -> io::Result<CallReport> {
     runtime.block_on(async {
         let print: LineSink = Arc::new(|line: &str| println!("{line}"));
         let seed = u64::from(std::process::id());
-        let line = Line::open(&LineSettings { address: LOCALHOST, ladder: aloud.then_some(print), seed })?;
+        let line = Line::open(&LineSettings::udp(LOCALHOST, aloud.then_some(print), seed))?;
         if aloud {
             println!("\n{}", Ladder::head(("caller", line.address()), ("bridge", plan.callee.address)));
         }

@@ -19,9 +19,14 @@ pub(in crate::config) struct Trunk {
     /// The accounts it calls for, where there are several; a call's `X-Exotel-AccountSid` picks one.
     #[schemars(example = ["acc1", "acc2"], extend("x-instead-of" = "account"))]
     pub accounts: Option<Vec<String>>,
-    /// Networks or addresses that its signalling comes from. Required, except where `auth` or `destinations` is given.
+    /// Networks or addresses that its signalling comes from. With "udp:", "tcp:" or "tls:" before one only what comes by
+    /// that, with ":PORT" behind it only what comes from that port; an IPv6 network then stands in brackets. Where "tcp:"
+    /// is listed, requests of ours that are too long for UDP go there by TCP. Required, except where `auth` or
+    /// `destinations` is given.
     #[schemars(example = ["198.51.100.0/24"])]
     pub allow: Option<Vec<String>>,
+    /// Only over TLS, and only with a client certificate of one of the authorities in `sip.tls_client_ca_file`.
+    pub client_certificate: bool,
     /// Digest credentials: `{ username = "NAME", password = "SECRET" }`, the password as it is, `env:NAME` (an environment
     /// variable) or `file:PATH`. With them the trunk's calls may come from anywhere; those from `allow` need none. They
     /// also answer when the peer asks us: for calls out, REGISTER and what we send within calls.
@@ -41,7 +46,7 @@ pub(in crate::config) struct Trunk {
     /// first destination; `user` is that of `auth` and `domain` the host of the destination where not given.
     #[schemars(example = Register::example())]
     pub register: Option<Register>,
-    /// Networks that its media may come from. Default: `allow`.
+    /// Networks that its media may come from. Default: the networks of `allow`.
     #[schemars(example = ["198.51.100.0/24"])]
     pub media_allow: Option<Vec<String>>,
     /// Whether a call must carry `X-Exotel-AccountSid`.
@@ -63,7 +68,7 @@ pub(in crate::config) struct Trunk {
     pub relearn_after_silence: bool,
     /// Whether media is encrypted (SRTP with keys in SDP, RFC 4568).
     pub srtp: Srtp,
-    /// Keys of SRTP may cross the network in SIP that is not encrypted. Where the network between is trusted.
+    /// Keys of SRTP may cross the network in SIP that is not encrypted, by UDP or TCP. Where the network between is trusted.
     pub allow_sdes_cleartext: bool,
     /// P-Asserted-Identity and Remote-Party-ID of this trunk are believed.
     pub trusted: bool,
@@ -220,6 +225,7 @@ impl Default for Trunk {
             account: None,
             accounts: None,
             allow: None,
+            client_certificate: false,
             auth: None,
             destinations: Vec::new(),
             no_response_seconds: 6,

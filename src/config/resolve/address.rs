@@ -62,13 +62,18 @@ fn listeners(
     }
     for (i, text) in raw.sip.listen.iter().enumerate() {
         let path = format!("sip.listen[{i}]");
-        let Some(bind) = one(&path, text, value::listener, report) else { continue };
-        if listeners.iter().any(|(_, other)| overlap(other.bind.ip(), bind.ip()) && other.bind.port() == bind.port()) {
+        let Some((transport, bind)) = one(&path, text, value::listener, report) else { continue };
+        let same = |other: &Listener| {
+            other.transport.is_reliable() == transport.is_reliable()
+                && overlap(other.bind.ip(), bind.ip())
+                && other.bind.port() == bind.port()
+        };
+        if listeners.iter().any(|(_, other)| same(other)) {
             report.wrong(&path, format!("{bind} is listened on twice"));
         }
         let told = advertised.filter(|(ip, _)| same_family(*ip, bind.ip()));
         let (ip, port) = match told {
-            Some((ip, port)) => (Ok(ip), port.unwrap_or(bind.port())),
+            Some((ip, port)) => (Ok(ip), port.filter(|_| !transport.is_secure()).unwrap_or(bind.port())),
             None => (rules.told(bind.ip(), "sip.advertised_address"), bind.port()),
         };
         let ip = ip.unwrap_or_else(|message| {
@@ -76,7 +81,7 @@ fn listeners(
             report.wrong(&path, message);
             bind.ip()
         });
-        listeners.push((path, Listener { bind, advertised: SocketAddr::new(ip, port) }));
+        listeners.push((path, Listener { transport, bind, advertised: SocketAddr::new(ip, port) }));
     }
     if let Some((ip, _)) = advertised
         && !listeners.is_empty()
@@ -162,7 +167,9 @@ fn refuse_loopback(listeners: &[(String, Listener)], media_bind: IpAddr, media: 
 pub(super) fn check_overlap(sip: &Sip, media: &Media, report: &mut Report) {
     let range = media.first_port..=media.last_port;
     let clash = |listener: &Listener| {
-        range.contains(&listener.bind.port()) && overlap(listener.bind.ip(), media.listen_address)
+        !listener.transport.is_reliable()
+            && range.contains(&listener.bind.port())
+            && overlap(listener.bind.ip(), media.listen_address)
     };
     if let Some(listener) = sip.listeners.iter().find(|listener| clash(listener)) {
         report.wrong("media.rtp_ports", format!("expected a range without the SIP port {}", listener.bind.port()));

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::raw::{self, Raw};
 use super::report::Report;
-use super::{Config, Fill, JitterDelay, Limits, Log, LogFormat, Media, Proxies, Sip, value};
+use super::{Config, Fill, JitterDelay, Limits, Log, LogFormat, Media, Proxies, Sip, Streams, Tls, Transport, value};
 
 /// Calls a node takes where the file does not say.
 const DEFAULT_MAX_CALLS: usize = 2000;
@@ -69,7 +69,36 @@ fn sip(raw: &raw::Sip, addresses: &address::Addresses, report: &mut Report) -> S
         unknown_source_per_minute: raw.unknown_source_answers_per_minute,
         digest: outgoing::digest(raw, report),
         dscp: raw.dscp,
+        streams: Streams {
+            max_header: raw.max_header_bytes,
+            max_body: raw.max_body_bytes,
+            max_connections: raw.max_connections,
+            max_per_source: raw.max_connections_per_source,
+            idle: seconds(raw.connection_idle_seconds),
+            patience: seconds(raw.connection_patience_seconds),
+        },
+        tls: tls(raw, addresses, report),
     }
+}
+
+/// The certificates, where there is a TLS listener.
+fn tls(raw: &raw::Sip, addresses: &address::Addresses, report: &mut Report) -> Option<Tls> {
+    let files = [
+        ("sip.tls_certificate_file", &raw.tls_certificate_file),
+        ("sip.tls_key_file", &raw.tls_key_file),
+        ("sip.tls_ca_file", &raw.tls_ca_file),
+        ("sip.tls_client_ca_file", &raw.tls_client_ca_file),
+    ];
+    let listens = addresses.listeners.iter().any(|listener| listener.transport == Transport::Tls);
+    for (needed, (key, file)) in [true, true, false, false].into_iter().zip(files) {
+        match file.as_deref() {
+            Some("") => report.wrong(key, "expected the path of a PEM file"),
+            None if needed && listens => report.wrong(key, "is missing: a \"tls:\" listener needs it"),
+            Some(_) | None => {}
+        }
+    }
+    let [certificate, key, authority, client_authority] = files.map(|(_, file)| file.as_ref().map(PathBuf::from));
+    Some(Tls { certificate: certificate?, key: key?, authority, client_authority }).filter(|_| listens)
 }
 
 fn media(raw: &raw::Media, addresses: &address::Addresses, report: &mut Report) -> Media {

@@ -13,6 +13,7 @@ use crate::config::{
     Account, Dtmf, Flow, HeaderRules, IdleTx, MediaNat, Number, PdStrip, RouteOn, SessionTimer, SessionTimerMode,
     SipTimers, SrtpPolicy, Step, Trunk, UuiEncoding, UuiSending, value,
 };
+use crate::config::{Source, Transport};
 
 use super::{each, one, outgoing};
 
@@ -61,7 +62,7 @@ fn hint<'a>(word: &str, known: impl Iterator<Item = &'a str> + Clone) -> String 
 pub(super) fn trunks(raw: &raw::Raw, accounts: &[Account], report: &mut Report) -> Vec<Arc<Trunk>> {
     let mut trunks: Vec<Arc<Trunk>> = Vec::new();
     let mut users = HashSet::new();
-    let mut pairs: HashMap<(IpNet, AccountSid), String> = HashMap::new();
+    let mut pairs: HashMap<(Source, AccountSid), String> = HashMap::new();
     for (i, own) in raw.trunk.iter().enumerate() {
         let path = format!("trunk[{i}]");
         let mut trunk = trunk(&path, own, accounts, report);
@@ -70,7 +71,7 @@ pub(super) fn trunks(raw: &raw::Raw, accounts: &[Account], report: &mut Report) 
         if !trunk.name.is_empty() && trunks.iter().any(|other| other.name == trunk.name) {
             report.wrong(&format!("{path}.name"), format!("trunk {} is there twice", trunk.name));
         }
-        let own = trunk.allow.iter().flat_map(|net| trunk.accounts.iter().map(|sid| (*net, sid.clone())));
+        let own = trunk.sources.iter().flat_map(|net| trunk.accounts.iter().map(|sid| (*net, sid.clone())));
         for (net, sid) in own.collect::<HashSet<_>>() {
             if let Some(other) = pairs.insert((net, sid.clone()), trunk.name.clone()) {
                 let message =
@@ -93,7 +94,8 @@ fn trunk(path: &str, raw: &raw::Trunk, accounts: &[Account], report: &mut Report
     let name = one(&format!("{path}.name"), &raw.name, value::trunk_name, report).unwrap_or_default();
     let auth = outgoing::auth(path, raw.auth.as_ref(), report);
     let outgoing = outgoing::outgoing(path, raw, report);
-    let allow = allow(path, raw, report);
+    let sources = sources(&format!("{path}.allow"), raw, report);
+    let allow: Vec<IpNet> = sources.iter().map(|source| source.network).collect();
     let media_allow = raw.media_allow.as_ref().map(|nets| networks(&format!("{path}.media_allow"), nets, report));
     let codecs = raw.codecs.as_ref().map(|codecs| self::codecs(&format!("{path}.codecs"), codecs, report));
     let accounts = trunk_accounts(path, raw, accounts, report);
@@ -105,6 +107,8 @@ fn trunk(path: &str, raw: &raw::Trunk, accounts: &[Account], report: &mut Report
         outgoing,
         media_allow: media_allow.unwrap_or_else(|| allow.clone()),
         allow,
+        sources,
+        client_certificate: raw.client_certificate,
         account_header_optional: optional,
         force_rport: raw.force_rport,
         nat_contact_fix: raw.nat_contact_fix,
@@ -192,6 +196,26 @@ fn session_timer(path: &str, raw: &raw::Trunk, sip: &raw::Sip, report: &mut Repo
     SessionTimer { mode, expires_s, min_s }
 }
 
+/// Whom it takes signalling from (SIP-090).
+fn sources(path: &str, raw: &raw::Trunk, report: &mut Report) -> Vec<Source> {
+    let sources = match &raw.allow {
+        Some(texts) => each(path, texts, value::source, report),
+        None if raw.auth.is_some() || !raw.destinations.is_empty() => return Vec::new(),
+        None => {
+            report.wrong(path, "is missing, for example [\"198.51.100.0/24\"]; or give auth or destinations");
+            return Vec::new();
+        }
+    };
+    if sources.is_empty() {
+        report.wrong(path, "expected at least one network or address, for example [\"198.51.100.0/24\"]");
+    }
+    let clear = |source: &Source| source.transport.is_some_and(|transport| transport != Transport::Tls);
+    if raw.client_certificate && sources.iter().any(clear) {
+        report.wrong(path, "expected only \"tls:\" sources, or none named: client_certificate = true asks for TLS");
+    }
+    sources
+}
+
 fn networks(path: &str, texts: &[String], report: &mut Report) -> Vec<IpNet> {
     let networks = each(path, texts, value::network, report);
     if networks.is_empty() {
@@ -210,18 +234,6 @@ fn account_header_optional(path: &str, raw: &raw::Trunk, accounts: &[AccountSid]
 }
 
 /// Networks without credentials; none are needed where credentials say who calls, or nobody does.
-fn allow(path: &str, raw: &raw::Trunk, report: &mut Report) -> Vec<IpNet> {
-    let path = format!("{path}.allow");
-    match &raw.allow {
-        Some(texts) => networks(&path, texts, report),
-        None if raw.auth.is_some() || !raw.destinations.is_empty() => Vec::new(),
-        None => {
-            report.wrong(&path, "is missing, for example [\"198.51.100.0/24\"]; or give auth or destinations");
-            Vec::new()
-        }
-    }
-}
-
 fn codecs(path: &str, texts: &[String], report: &mut Report) -> Vec<String> {
     let codecs = each(path, texts, value::codec, report);
     if codecs.is_empty() {

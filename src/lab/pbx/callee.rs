@@ -6,15 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::net::UdpSocket;
+use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
-use crate::config::{Destination, DestinationHost, DestinationTransport, Login, Trunk};
+use crate::config::{Destination, DestinationHost, DestinationTransport, Login, Transport, Trunk};
 use crate::sip::uri::{Host, Scheme, UriError};
 use crate::sip::{Target, Uri, Way, Ways, ways};
 
 /// How long "nobody listens here" may take to come back: it comes from the host itself, or not at all.
 const REFUSAL: Duration = Duration::from_millis(60);
+
+/// How long a connection may take.
+const CONNECTED: Duration = Duration::from_secs(5);
 
 /// A callee that cannot be called.
 #[derive(Debug, Error)]
@@ -28,17 +31,17 @@ pub enum CalleeError {
     )]
     Number(String),
     /// Another scheme or transport.
-    #[error("{0:?} cannot be called: SIP over UDP only, as sip:NUMBER@HOST[:PORT]")]
+    #[error("{0:?} cannot be called: expected sip:NUMBER@HOST[:PORT], perhaps with ;transport=tcp or tls, or sips:")]
     Transport(String),
     /// The host has no address.
     #[error("{0} has no address: DNS knows no NAPTR, SRV, A or AAAA record that leads to one")]
     Host(String),
     /// The host answered that nobody listens.
-    #[error("nobody listens at udp:{0} (connection refused): is the bridge running, and on this address and port?")]
-    Refused(SocketAddr),
+    #[error("nobody listens at {0}:{1} (connection refused): is the bridge running, and on this address and port?")]
+    Refused(&'static str, SocketAddr),
     /// The system does not let us send there.
-    #[error("cannot send to udp:{0}: {1}")]
-    Unreachable(SocketAddr, io::Error),
+    #[error("cannot send to {0}:{1}: {2}")]
+    Unreachable(&'static str, SocketAddr, io::Error),
 }
 
 /// Whom to call.
@@ -48,24 +51,33 @@ pub struct Callee {
     pub uri: String,
     /// Where the INVITE goes.
     pub address: SocketAddr,
+    /// By what.
+    pub transport: Transport,
+    /// The host as the URI names it: what a certificate must be for.
+    pub host: String,
     /// What may be done to get the call through.
     pub ways: Ways,
 }
 
 impl Callee {
-    /// A callee at an address that is known.
+    /// A callee at an address that is known, over UDP.
     #[must_use]
     pub fn at(uri: &str, address: SocketAddr) -> Self {
-        Self { uri: uri.to_owned(), address, ways: Ways::default() }
+        let (uri, host) = (uri.to_owned(), address.ip().to_string());
+        Self { uri, address, transport: Transport::Udp, host, ways: Ways::default() }
     }
 
     /// A callee that may be at any of these addresses, tried in turn; `None` where there is none.
     #[must_use]
-    pub fn at_one_of(uri: &str, addresses: &[SocketAddr], login: Option<Arc<Login>>) -> Option<Self> {
+    pub fn at_one_of(place: &Place, addresses: &[SocketAddr], login: Option<Arc<Login>>) -> Option<Self> {
         let (first, others) = addresses.split_first()?;
-        let others = others.iter().map(|target| Way { target: *target, request_uri: uri.to_owned() });
+        let others = others.iter().map(|target| Way { target: *target, request_uri: place.uri.clone() });
         let ways = Ways { others: others.collect(), login, ..Ways::default() };
-        Some(Self { ways, ..Self::at(uri, *first) })
+        let host = match &place.destination.host {
+            DestinationHost::Ip(ip) => ip.to_string(),
+            DestinationHost::Name(name) => name.clone(),
+        };
+        Some(Self { ways, transport: place.transport, host, ..Self::at(&place.uri, *first) })
     }
 
     /// Who has `number` behind a trunk whose destinations are at `targets`; `None` where there are none.
@@ -74,12 +86,25 @@ impl Callee {
         let (first, ways) = ways(trunk, targets, number)?;
         Some(Self { ways, ..Self::at(&first.request_uri, first.target) })
     }
+}
 
-    /// Reads `sip:1000@host:5060`, `1000@host` or `host`: the URI, and where that is.
+/// Where a callee is, as a SIP URI says it.
+#[derive(Debug)]
+pub struct Place {
+    /// The URI.
+    pub uri: String,
+    /// Its host and port. Over TCP and TLS the port is always there, so that only addresses are asked for.
+    pub destination: Destination,
+    /// How it is spoken to.
+    pub transport: Transport,
+}
+
+impl Place {
+    /// Reads `sip:1000@host:5060`, `1000@host` or `host`.
     ///
     /// # Errors
-    /// Anything but a SIP URI for UDP, and a number without a host.
-    pub fn parse(text: &str) -> Result<(String, Destination), CalleeError> {
+    /// Anything but a SIP URI for UDP, TCP or TLS, and a number without a host.
+    pub fn parse(text: &str) -> Result<Self, CalleeError> {
         // A resolver would take 1000 for the IPv4 address 0.0.3.232.
         let bare = text.strip_prefix("sip:").unwrap_or(text);
         if is_number(bare) {
@@ -91,16 +116,30 @@ impl Callee {
             format!("sip:{text}")
         };
         let uri = Uri::parse(&full).map_err(|error| CalleeError::Uri(text.to_owned(), error))?;
-        let transport = uri.param("transport").map(str::to_ascii_lowercase);
-        let udp = transport.as_deref().is_none_or(|transport| transport == "udp");
-        let Some(host) = uri.host.as_ref().filter(|_| uri.scheme == Scheme::Sip && udp) else {
+        let Some((host, transport)) = uri.host.as_ref().zip(transport_of(&uri)) else {
             return Err(CalleeError::Transport(text.to_owned()));
         };
         let host = match host {
             Host::Ip(ip) => DestinationHost::Ip(*ip),
             Host::Name(name) => DestinationHost::Name(name.clone()),
         };
-        Ok((full, Destination { host, port: uri.port, transport: transport.map(|_| DestinationTransport::Udp) }))
+        let port = uri.port.or_else(|| transport.is_reliable().then(|| transport.default_port()));
+        let named = uri.param("transport").filter(|_| transport == Transport::Udp);
+        let destination = Destination { host, port, transport: named.map(|_| DestinationTransport::Udp) };
+        Ok(Self { uri: full, destination, transport })
+    }
+}
+
+/// `sips:` is TLS whatever the parameter says (RFC 3261 section 26.2.2); without one it is UDP.
+fn transport_of(uri: &Uri) -> Option<Transport> {
+    let named = match uri.param("transport") {
+        Some(name) => Transport::parse(name)?,
+        None => Transport::Udp,
+    };
+    match uri.scheme {
+        Scheme::Sip => Some(named),
+        Scheme::Sips => Some(Transport::Tls),
+        Scheme::Tel | Scheme::Other(_) => None,
     }
 }
 
@@ -121,7 +160,7 @@ pub fn local_address(peer: SocketAddr) -> Result<IpAddr, CalleeError> {
         socket.connect(peer)?;
         Ok(socket.local_addr()?.ip())
     };
-    look().map_err(|error| CalleeError::Unreachable(peer, error))
+    look().map_err(|error| CalleeError::Unreachable("ip", peer, error))
 }
 
 /// Sends a keep-alive, which no SIP server answers with a complaint, and waits a moment for the host to say that nobody
@@ -129,13 +168,23 @@ pub fn local_address(peer: SocketAddr) -> Result<IpAddr, CalleeError> {
 ///
 /// # Errors
 /// The host said so, or the system lets nothing through.
-pub async fn probe(local: IpAddr, peer: SocketAddr) -> Result<(), CalleeError> {
-    let unreachable = |error| CalleeError::Unreachable(peer, error);
+pub async fn probe(local: IpAddr, callee: &Callee) -> Result<(), CalleeError> {
+    let peer = callee.address;
+    let unreachable = |error| CalleeError::Unreachable(callee.transport.param(), peer, error);
+    let refused = || CalleeError::Refused(callee.transport.param(), peer);
+    if callee.transport.is_reliable() {
+        return match timeout(CONNECTED, TcpStream::connect(peer)).await {
+            Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => Err(refused()),
+            Ok(Err(error)) => Err(unreachable(error)),
+            Ok(Ok(_)) => Ok(()),
+            Err(_) => Err(unreachable(io::ErrorKind::TimedOut.into())),
+        };
+    }
     let socket = UdpSocket::bind((local, 0)).await.map_err(unreachable)?;
     socket.connect(peer).await.map_err(unreachable)?;
     socket.send(b"\r\n\r\n").await.map_err(unreachable)?;
     match timeout(REFUSAL, socket.recv(&mut [0; 64])).await {
-        Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => Err(CalleeError::Refused(peer)),
+        Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => Err(refused()),
         Ok(Err(error)) => Err(unreachable(error)),
         Ok(Ok(_)) | Err(_) => Ok(()),
     }
@@ -146,8 +195,8 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<(String, String), String> {
-        let (uri, destination) = Callee::parse(text).map_err(|error| error.to_string())?;
-        Ok((uri, destination.to_string()))
+        let place = Place::parse(text).map_err(|error| error.to_string())?;
+        Ok((place.uri, place.destination.to_string()))
     }
 
     #[test]
@@ -165,10 +214,24 @@ mod tests {
     }
 
     #[test]
+    fn sip_114_the_transport_is_the_uris() {
+        for (text, transport, destination) in [
+            ("sip:1000@127.0.0.1;transport=tcp", Transport::Tcp, "127.0.0.1:5060"),
+            ("sip:1000@[::1];transport=tls", Transport::Tls, "[::1]:5061"),
+            ("sips:1000@127.0.0.1:5071;transport=tcp", Transport::Tls, "127.0.0.1:5071"),
+        ] {
+            let place = Place::parse(text).expect("a callee");
+            assert_eq!((place.transport, place.destination.to_string().as_str()), (transport, destination), "{text}");
+            let callee = Callee::at_one_of(&place, &["[::1]:5061".parse().expect("an address")], None);
+            assert!(callee.is_some_and(|callee| callee.transport == transport && !callee.host.contains('[')));
+        }
+    }
+
+    #[test]
     fn what_cannot_be_called_is_refused_with_what_was_expected() {
-        for text in ["tel:+123", "sips:1000@127.0.0.1", "sip:1000@127.0.0.1;transport=tcp"] {
-            let error = parse(text).expect_err("not over UDP");
-            assert!(error.contains("SIP over UDP only"), "{error}");
+        for text in ["tel:+123", "sip:1000@127.0.0.1;transport=sctp", "im:a@127.0.0.1"] {
+            let error = parse(text).expect_err("no transport of ours");
+            assert!(error.contains("transport=tcp"), "{error}");
         }
         let error = parse("sip:1000@").expect_err("no host");
         assert!(error.contains("sip:NUMBER@HOST"), "{error}");
@@ -186,10 +249,14 @@ mod tests {
     #[tokio::test]
     async fn a_port_where_nobody_listens_is_told_at_once() {
         let local = IpAddr::from([127, 0, 0, 1]);
+        let at = |address, transport| Callee { transport, ..Callee::at("", address) };
         let closed = UdpSocket::bind((local, 0)).await.and_then(|socket| socket.local_addr()).expect("a port");
-        assert!(matches!(probe(local, closed).await, Err(CalleeError::Refused(peer)) if peer == closed));
+        for transport in Transport::ALL {
+            let told = probe(local, &at(closed, transport)).await;
+            assert!(matches!(told, Err(CalleeError::Refused(_, peer)) if peer == closed), "{transport:?}");
+        }
         let open = UdpSocket::bind((local, 0)).await.expect("a port");
-        assert!(probe(local, open.local_addr().expect("bound")).await.is_ok());
+        assert!(probe(local, &at(open.local_addr().expect("bound"), Transport::Udp)).await.is_ok());
         assert_eq!(local_address(closed).expect("a route"), local);
     }
 }

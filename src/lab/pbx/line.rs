@@ -15,11 +15,15 @@ use tokio::task::JoinHandle;
 use super::ladder::{Direction, Ladder};
 use super::plan::LineSink;
 use crate::base::random::Random;
-use crate::config::{Config, Listener, Trunk};
+use crate::config::{self, Config, Listener, Transport, Trunk};
+use crate::net::sip_stream::{SipStreams, StreamEvent};
+use crate::net::sip_tls::SipTls;
 use crate::sip::{
     DialogId, Endpoint, EndpointConfig, Event, InfoAnswer, ListenerId, OutgoingInvite, Reason, Rejection, Trunks,
 };
 
+/// A line has one listener.
+const LISTENER: ListenerId = ListenerId(0);
 /// The largest datagram.
 const DATAGRAM: usize = 65_535;
 /// Receive buffer asked for, bytes.
@@ -34,10 +38,24 @@ const T4: Duration = Duration::from_secs(5);
 pub struct LineSettings {
     /// Our address; the system chooses the port.
     pub address: IpAddr,
+    /// What is spoken.
+    pub transport: Transport,
+    /// For TLS: whom to believe.
+    pub tls: Option<Arc<SipTls>>,
+    /// For TLS: the callee, and the name that its certificate must have.
+    pub names: Vec<(SocketAddr, String)>,
     /// Where the SIP ladder is drawn; nowhere when `None`. For one call at a time.
     pub ladder: Option<LineSink>,
     /// Seeds tags, branches and Call-IDs.
     pub seed: u64,
+}
+
+impl LineSettings {
+    /// Of a line over UDP.
+    #[must_use]
+    pub const fn udp(address: IpAddr, ladder: Option<LineSink>, seed: u64) -> Self {
+        Self { address, transport: Transport::Udp, tls: None, names: Vec::new(), ladder, seed }
+    }
 }
 
 /// A line that calls can be placed over; dropping it hangs nothing up.
@@ -62,16 +80,17 @@ impl Line {
     /// # Errors
     /// The address is not ours.
     pub fn open(settings: &LineSettings) -> io::Result<Self> {
-        let socket = std::net::UdpSocket::bind((settings.address, 0))?;
-        socket2::SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER)?;
-        socket.set_nonblocking(true)?;
-        let socket = UdpSocket::from_std(socket)?;
-        let address = socket.local_addr()?;
+        let (socket, address, streams) = open(settings)?;
         let (commands, inputs) = mpsc::unbounded_channel();
         let up = Arc::new(AtomicUsize::new(0));
         let driver = Driver {
-            endpoint: Endpoint::new(endpoint_config(address), anybody(), Random::from_number(settings.seed)),
+            endpoint: Endpoint::new(
+                endpoint_config(settings.transport, address),
+                anybody(),
+                Random::from_number(settings.seed),
+            ),
             socket,
+            streams,
             calls: HashMap::new(),
             up: up.clone(),
             ladder: settings.ladder.clone().map(|print| (Ladder::default(), print)),
@@ -121,7 +140,7 @@ impl Line {
         to: SocketAddr,
         mut invite: OutgoingInvite,
     ) -> Option<(DialogId, mpsc::UnboundedReceiver<Event>)> {
-        (invite.listener, invite.target) = (ListenerId(0), to);
+        (invite.listener, invite.target) = (LISTENER, to);
         let (events, received) = mpsc::unbounded_channel();
         let (dialog, placed) = oneshot::channel();
         self.command(Command::Invite { invite: Box::new(invite), events, dialog });
@@ -142,9 +161,31 @@ impl Line {
     }
 }
 
-fn endpoint_config(address: SocketAddr) -> EndpointConfig {
+type Streams = (SipStreams, mpsc::Receiver<StreamEvent>);
+
+/// The UDP socket, or none: then the connections; and our address.
+fn open(settings: &LineSettings) -> io::Result<(Option<UdpSocket>, SocketAddr, Streams)> {
+    let (mut streams, events) = SipStreams::new(config::Streams::default(), 0, settings.tls.clone());
+    for (peer, name) in &settings.names {
+        streams.set_name(*peer, name.clone());
+    }
+    let bind = SocketAddr::new(settings.address, 0);
+    if settings.transport.is_reliable() {
+        let listener = Listener { transport: settings.transport, bind, advertised: bind };
+        let address = streams.listen(LISTENER, listener)?;
+        return Ok((None, address, (streams, events)));
+    }
+    let socket = std::net::UdpSocket::bind(bind)?;
+    socket2::SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER)?;
+    socket.set_nonblocking(true)?;
+    let socket = UdpSocket::from_std(socket)?;
+    let address = socket.local_addr()?;
+    Ok((Some(socket), address, (streams, events)))
+}
+
+fn endpoint_config(transport: Transport, address: SocketAddr) -> EndpointConfig {
     EndpointConfig {
-        listeners: vec![Listener { bind: address, advertised: address }],
+        listeners: vec![Listener { transport, bind: address, advertised: address }],
         local_nets: Vec::new(),
         proxies: Default::default(),
         user_agent: Some(concat!("trunkstream-pbx/", env!("CARGO_PKG_VERSION")).to_owned()),
@@ -171,7 +212,9 @@ fn anybody() -> Trunks {
 /// The task behind a line.
 struct Driver {
     endpoint: Endpoint,
-    socket: UdpSocket,
+    /// UDP's; over TCP and TLS there are only connections.
+    socket: Option<UdpSocket>,
+    streams: Streams,
     /// Who waits for a dialog's events, and whether it is up.
     calls: HashMap<DialogId, (mpsc::UnboundedSender<Event>, bool)>,
     up: Arc<AtomicUsize>,
@@ -183,25 +226,41 @@ struct Driver {
 impl Driver {
     async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
         // Before it has been found writable once, tokio's `try_send_to` sends nothing.
-        let _ = self.socket.writable().await;
+        if let Some(socket) = &self.socket {
+            let _ = socket.writable().await;
+        }
         let mut datagram = vec![0; DATAGRAM];
         loop {
             self.drain();
             let due = self.endpoint.poll_timeout();
             tokio::select! {
-                received = self.socket.recv_from(&mut datagram) => {
+                received = receive(self.socket.as_ref(), &mut datagram) => {
                     // An error is an ICMP complaint about an earlier datagram: the transaction's timers see to it.
                     let Ok((length, from)) = received else { continue };
                     let now = Instant::now();
                     self.draw(now, Direction::In, &datagram[..length]);
-                    self.endpoint.handle_datagram(now, ListenerId(0), from, &datagram[..length]);
+                    self.endpoint.handle_datagram(now, LISTENER, from, &datagram[..length]);
                 }
+                Some(event) = self.streams.1.recv() => self.on_stream(event),
                 command = commands.recv() => match command {
                     Some(command) => self.obey(command),
                     None => return,
                 },
                 () = at(due) => self.endpoint.handle_timeout(Instant::now()),
             }
+        }
+    }
+
+    fn on_stream(&mut self, event: StreamEvent) {
+        let now = Instant::now();
+        match self.streams.0.note(event) {
+            Some(StreamEvent::Message { origin, bytes, flaw }) => {
+                self.draw(now, Direction::In, &bytes);
+                self.endpoint.handle_framed(now, origin, &bytes, flaw);
+            }
+            Some(StreamEvent::Lost(origin)) => self.endpoint.handle_lost(now, &origin),
+            // A test call is over before a connection has been idle for long.
+            Some(StreamEvent::Idle(_) | StreamEvent::Opened(..)) | None => {}
         }
     }
 
@@ -233,8 +292,11 @@ impl Driver {
             }
             if let Some(transmit) = transmit {
                 self.draw(Instant::now(), Direction::Out, &transmit.bytes);
-                // A full send buffer is a lost datagram; SIP sends again.
-                let _ = self.socket.try_send_to(&transmit.bytes, transmit.to);
+                match &self.socket {
+                    // A full send buffer is a lost datagram; SIP sends again.
+                    Some(socket) => drop(socket.try_send_to(&transmit.bytes, transmit.to)),
+                    None => self.streams.0.send(transmit),
+                }
             }
             if let Some(event) = event {
                 self.tell(event);
@@ -275,6 +337,14 @@ impl Driver {
         if let (Some((ladder, print)), Some(started)) = (&mut self.ladder, self.started) {
             print(&ladder.message(now.saturating_duration_since(started), direction, bytes));
         }
+    }
+}
+
+/// The next datagram; never one where there is no UDP.
+async fn receive(socket: Option<&UdpSocket>, datagram: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+    match socket {
+        Some(socket) => socket.recv_from(datagram).await,
+        None => pending().await,
     }
 }
 

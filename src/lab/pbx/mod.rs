@@ -19,7 +19,7 @@ pub mod statistics;
 mod talk;
 
 pub use call::place;
-pub use callee::{Callee, CalleeError, is_number, local_address, probe};
+pub use callee::{Callee, CalleeError, Place, is_number, local_address, probe};
 pub use heard::Heard;
 pub use impairment::{Impairment, Link};
 pub use ladder::{Direction, Ladder};

@@ -72,7 +72,8 @@ fn ops_005_fewer_than_three_ports_a_call_is_a_warning() {
 #[test]
 fn each_shortage_of_the_host_is_told_with_its_remedy() {
     type Harm = fn(&mut Host);
-    let harms: [(Harm, Severity, &str); 10] = [
+    let harms: [(Harm, Severity, &str); 11] = [
+        (|host| host.unusable_tls = Some("sip.pem: no certificate".into()), Severity::Fail, "SIP over TLS: sip.pem"),
         (|host| host.open_files = Some(1024), Severity::Warn, "open files: 1024 allowed, 1000 calls need 3128"),
         (|host| host.sip_buffer = Some(212_992), Severity::Warn, "SIP receive buffer: 208 KiB granted of 4096 KiB"),
         (|host| host.rtp_buffer = None, Severity::Warn, "RTP receive buffer: cannot be tried"),

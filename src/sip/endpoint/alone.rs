@@ -8,7 +8,7 @@ use super::Endpoint;
 use crate::config::Login;
 use crate::sip::dialog::Dialog;
 use crate::sip::message::{Method, Response};
-use crate::sip::transaction::{Owner, Path, Purpose};
+use crate::sip::transaction::{Owner, Purpose};
 use crate::sip::{DialogId, RequestId};
 
 /// What an open request is for.
@@ -46,7 +46,7 @@ impl Endpoint {
         let Some(listener) = self.listener_for(question.target) else { return };
         let request_id = RequestId(self.next_request);
         self.next_request += 1;
-        let path = Path { listener, to: question.target };
+        let path = self.path_to(listener, question.target);
         let shown = self.shown(listener, question.target.ip());
         let ((from, to), (call_id, tag, cseq)) = (&question.from_to, &question.identity);
         let mut dialog = Dialog::calling(call_id, tag, from, to, shown, path);

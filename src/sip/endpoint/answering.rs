@@ -57,6 +57,7 @@ impl Endpoint {
             source,
             peer: incoming.arrival.peer,
             listener: incoming.arrival.listener,
+            transport: incoming.arrival.transport,
             call_id: incoming.call_id,
             request_uri,
             from: incoming.from,

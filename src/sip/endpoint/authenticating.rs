@@ -16,7 +16,6 @@ use crate::sip::digest::nonce::{Key, Nonces, Verdict};
 use crate::sip::digest::{Algorithm, Challenge, Credentials, Qop};
 use crate::sip::incoming::{Arrival, Incoming, stateless_tag};
 use crate::sip::message::{Message, Method, Response};
-use crate::sip::transaction::Path;
 use crate::sip::wire;
 
 /// A peer whose credentials were right is not limited for this long.
@@ -168,7 +167,6 @@ impl Endpoint {
             }
         }
         self.out.counters.rejected("401");
-        let path = Path { listener: arrival.listener, to: arrival.source };
-        self.out.send(path, &bytes);
+        self.out.send(arrival.way_back(), &bytes);
     }
 }

@@ -10,14 +10,14 @@ use crate::sip::event::{Event, OutgoingInvite};
 use crate::sip::invite::{Calling, Cancel, Plan, State, Usage, UsageTimer};
 use crate::sip::message::{ALLOW, Method, Response, phrase, supported};
 use crate::sip::reason::Reason;
-use crate::sip::transaction::{Owner, Path, Purpose, TransactionId};
+use crate::sip::transaction::{Owner, Purpose, TransactionId};
 use crate::sip::{DialogId, Headers, body};
 
 impl Endpoint {
     /// Places a call. `Provisional`, `Answered` or `Rejected` follow.
     pub fn invite(&mut self, now: Instant, call: OutgoingInvite) -> DialogId {
         let (call_id, tag) = (self.random.hex(16), self.mint_tag());
-        let path = Path { listener: call.listener, to: call.target };
+        let path = self.path_to(call.listener, call.target);
         let shown = self.shown(call.listener, call.target.ip());
         let mut dialog = Dialog::calling(&call_id, &tag, &call.from, &call.to, shown, path);
         dialog.aim(&call.request_uri);
@@ -57,8 +57,9 @@ impl Endpoint {
             request.headers.push(name, value.as_str());
         }
         push_sdp(&mut request, call.sdp.clone());
+        let path = self.way(dialog.peer, None, &mut request);
         let owner = Owner { dialog: id, purpose: Purpose::Invite };
-        self.transactions.open_client(now, dialog.peer, request, owner, &mut self.out)
+        self.transactions.open_client(now, path, request, owner, &mut self.out)
     }
 
     /// A response to our INVITE.
@@ -142,7 +143,8 @@ impl Endpoint {
         let mut bye = fork.request(Method::BYE, cseq + 1, &branch);
         self.sign(&mut bye);
         let owner = Owner { dialog: id, purpose: Purpose::ForkBye };
-        self.transactions.open_client(now, fork.next_hop(), bye, owner, &mut self.out);
+        let path = self.way(fork.next_hop(), fork.next_transport(), &mut bye);
+        self.transactions.open_client(now, path, bye, owner, &mut self.out);
     }
 
     /// A refusal counts, unless another destination is to be tried (SIP-055) or the call is redirected.
@@ -166,10 +168,15 @@ impl Endpoint {
 
     /// No response to our INVITE at all.
     pub(super) fn invite_timed_out(&mut self, now: Instant, id: DialogId) {
+        self.invite_failed(now, id, 408);
+    }
+
+    /// The same for another cause, in a code of ours.
+    pub(super) fn invite_failed(&mut self, now: Instant, id: DialogId, code: u16) {
         let Some(usage) = self.usages.get(id) else { return };
         if matches!(usage.state, State::Calling(_)) && !self.try_next(now, id, "does not answer") {
-            let (phrase, headers) = (phrase(408), Headers::new());
-            self.raise(Event::Rejected { dialog: id, code: 408, phrase, reasons: Vec::new(), headers });
+            let (phrase, headers) = (phrase(code), Headers::new());
+            self.raise(Event::Rejected { dialog: id, code, phrase, reasons: Vec::new(), headers });
             self.end(now, id, false);
         }
     }

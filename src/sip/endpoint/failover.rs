@@ -11,7 +11,6 @@ use crate::sip::DialogId;
 use crate::sip::event::{Redirects, Way};
 use crate::sip::invite::{Cancel, State, UsageTimer};
 use crate::sip::message::Response;
-use crate::sip::transaction::Path;
 use crate::sip::uri::{Host, NameAddr, Scheme, Uri};
 use crate::sip::via::DEFAULT_PORT;
 
@@ -76,7 +75,8 @@ impl Endpoint {
         let Some(listener) = self.usages.get(id).map(|usage| usage.dialog.peer.listener) else { return };
         let listener = self.listener_for(way.target).unwrap_or(listener);
         let shown = self.shown(listener, way.target.ip());
-        self.usages.move_peer(id, Path { listener, to: way.target });
+        let path = self.path_to(listener, way.target);
+        self.usages.move_peer(id, path);
         let Some(usage) = self.usages.get(id) else { return };
         let State::Calling(calling) = &mut usage.state else { return };
         usage.dialog.retarget(&way.request_uri, &calling.plan.call.to, shown);

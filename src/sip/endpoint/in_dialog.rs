@@ -40,6 +40,7 @@ impl Endpoint {
         if !usage.dialog.accept_cseq(incoming.cseq) {
             return self.refuse(now, &incoming, &Rejection::new(500));
         }
+        usage.dialog.heard(&incoming.arrival);
         match incoming.request.method {
             Method::BYE => self.handle_bye(now, id, &incoming),
             Method::INVITE => self.handle_reinvite(now, id, incoming),

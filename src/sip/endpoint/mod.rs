@@ -2,7 +2,7 @@
 //!
 //! The verbs, as everywhere in this crate: `new`; `handle_datagram` and `handle_timeout`, where something happened;
 //! commands (`answer`, `bye`, …), where somebody wants something; `poll_transmit`, `poll_event` and `poll_timeout`, to be
-//! drained after each of the others. A command returns `false`, and does nothing, where the dialog is gone or in no
+//! drained after each of the others; `poll_close` besides, where there are connections. A command returns `false`, and does nothing, where the dialog is gone or in no
 //! state for it.
 
 mod alone;
@@ -18,6 +18,7 @@ mod refresh;
 mod replacing;
 mod requests;
 mod responses;
+mod routing;
 mod session;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -44,7 +45,7 @@ use super::message::{ALLOW, Request, Response};
 use super::transaction::{Outbox, Timing, Timings, TransactionId, Transactions};
 use super::trunk::Trunks;
 use super::via::COOKIE;
-use super::{DialogId, ListenerId, RequestId};
+use super::{ConnectionId, DialogId, ListenerId, RequestId};
 use crate::base::random::Random;
 use crate::config;
 
@@ -154,6 +155,7 @@ pub struct Endpoint {
     call_rate: CallRate,
     out: Outbox,
     events: VecDeque<Event>,
+    closing: VecDeque<ConnectionId>,
 }
 
 impl Endpoint {
@@ -181,6 +183,7 @@ impl Endpoint {
             usages: Usages::default(),
             out: Outbox::default(),
             events: VecDeque::new(),
+            closing: VecDeque::new(),
         }
     }
 
@@ -259,8 +262,10 @@ impl Endpoint {
     }
 
     /// The listener that a request to `peer` leaves from: the first of its IP version.
+    /// The UDP listener for requests of ours to `peer`.
     fn listener_for(&self, peer: SocketAddr) -> Option<ListenerId> {
-        let fits = |own: &config::Listener| own.bind.is_ipv4() == peer.is_ipv4();
+        let fits =
+            |own: &config::Listener| own.transport == config::Transport::Udp && own.bind.is_ipv4() == peer.is_ipv4();
         self.config.listeners.iter().position(fits).map(ListenerId)
     }
 

@@ -219,7 +219,8 @@ impl Endpoint {
         self.sign(&mut request);
         push_sdp(&mut request, sdp);
         let owner = Owner { dialog: id, purpose: Purpose::Prack };
-        self.transactions.open_client(now, owed.dialog.next_hop(), request, owner, &mut self.out);
+        let path = self.way(owed.dialog.next_hop(), owed.dialog.next_transport(), &mut request);
+        self.transactions.open_client(now, path, request, owner, &mut self.out);
     }
 
     /// The SDP of a 2xx to our INVITE, and whether its ACK goes at once. What a reliable provisional response of the same

@@ -21,7 +21,7 @@ use crate::sip::session_timer::lists;
 use crate::sip::transaction::{AckFate, NewServer, ServerFacts, TransactionId};
 use crate::sip::uri::Uri;
 use crate::sip::wire::{self, Flaw};
-use crate::sip::{ListenerId, body, outline};
+use crate::sip::{ListenerId, Origin, body, outline};
 
 /// Who did what wrong, where the code alone tells.
 fn because(code: u16) -> Why {
@@ -50,22 +50,26 @@ pub(super) struct Opened {
 impl Endpoint {
     /// A datagram came in on `listener` from `from`.
     pub fn handle_datagram(&mut self, now: Instant, listener: ListenerId, from: SocketAddr, bytes: &[u8]) {
-        if wire::is_keepalive(bytes) {
-            return;
+        if !wire::is_keepalive(bytes) {
+            self.handle_message(now, Origin::datagram(listener, from), bytes, None);
         }
+    }
+
+    /// A message came; `cut` is what was wrong where a stream could not be cut. `true` where its source is known.
+    pub(super) fn handle_message(&mut self, now: Instant, origin: Origin, bytes: &[u8], cut: Option<Flaw>) -> bool {
+        let Origin { listener, source: from, connection, .. } = origin;
+        let transport = self.transport_of(listener);
         outline::log("received", from, bytes);
-        let trunks = self.trunks.at(from.ip());
+        let trunks = self.trunks.from(transport, &origin);
         let is_response = wire::first_word(bytes).starts_with(b"SIP/");
         let known = !trunks.is_empty()
             || self.config.proxies.have(from.ip())
             || self.usages.know(from.ip())
             || (is_response && self.transactions.has_clients());
+        let arrival = Arrival { transport, listener, connection, source: from, peer: from.ip(), force_rport: true };
         if !known {
-            return self.refuse_stranger(
-                now,
-                Arrival { listener, source: from, peer: from.ip(), force_rport: true },
-                bytes,
-            );
+            self.refuse_stranger(now, arrival, bytes);
+            return false;
         }
         match wire::parse(bytes) {
             Err(_) => {
@@ -76,13 +80,14 @@ impl Endpoint {
                 Message::Request(mut request) => {
                     let (peer, trunks) = self.peer(from.ip(), trunks, &mut request);
                     let force_rport = trunks.is_empty() || trunks.iter().any(|trunk| trunk.force_rport);
-                    let arrival = Arrival { listener, source: from, peer, force_rport };
-                    self.handle_request(now, arrival, &trunks, (request, parsed.flaw));
+                    let arrival = Arrival { peer, force_rport, ..arrival };
+                    self.handle_request(now, arrival, &trunks, (request, cut.or(parsed.flaw)));
                 }
-                Message::Response(response) if parsed.flaw.is_none() => self.handle_response(now, response),
+                Message::Response(response) if cut.or(parsed.flaw).is_none() => self.handle_response(now, response),
                 Message::Response(_) => self.out.counters.malformed("response"),
             },
         }
+        true
     }
 
     /// Who sent a request, and by which trunks: behind a trusted proxy whom its header names (SIP-092).

@@ -101,14 +101,20 @@ impl Endpoint {
     }
 
     pub(super) fn request_timed_out(&mut self, now: Instant, owner: Owner) {
+        self.request_failed(now, owner, 408);
+    }
+
+    /// A request of ours has no answer: `code` is 408 where none came in time, 503 where the peer cannot be reached
+    /// (RFC 3261 section 8.1.3.1).
+    pub(super) fn request_failed(&mut self, now: Instant, owner: Owner, code: u16) {
         let id = owner.dialog;
         match owner.purpose {
             Purpose::Alone(request) => self.alone_timed_out(now, request),
-            Purpose::Invite => self.invite_timed_out(now, id),
-            Purpose::Reinvite => self.reinvite_refused(now, id, 408, &Headers::new()),
-            Purpose::Refresh => self.end_session(now, id, Some(408)),
+            Purpose::Invite => self.invite_failed(now, id, code),
+            Purpose::Reinvite => self.reinvite_refused(now, id, code, &Headers::new()),
+            Purpose::Refresh => self.end_session(now, id, Some(code)),
             Purpose::Bye => self.end(now, id, true),
-            Purpose::Info => self.info_answered(id, 408),
+            Purpose::Info => self.info_answered(id, code),
             Purpose::Refer(cseq) => self.refer_unanswered(id, cseq),
             Purpose::Cancel | Purpose::ForkBye | Purpose::Prack => {}
         }

@@ -65,7 +65,7 @@ impl Endpoint {
         let usage = self.usages.get(id)?;
         let cseq = usage.dialog.next_cseq();
         let mut request = usage.dialog.request(method, cseq, &branch);
-        let path = usage.dialog.next_hop();
+        let (hop, transport) = (usage.dialog.next_hop(), usage.dialog.next_transport());
         if [Method::INVITE, Method::UPDATE].contains(&request.method) {
             request.headers.push("Allow", ALLOW);
             if usage.settings.is_on() {
@@ -75,6 +75,7 @@ impl Endpoint {
         }
         self.sign(&mut request);
         finish(&mut request);
+        let path = self.way(hop, transport, &mut request);
         let owner = Owner { dialog: id, purpose };
         Some(self.transactions.open_client(now, path, request, owner, &mut self.out))
     }
@@ -97,7 +98,8 @@ impl Endpoint {
         let branch = self.mint_branch();
         let mut request = dialog.request(Method::ACK, cseq, &branch);
         push_sdp(&mut request, sdp);
-        let (path, bytes) = (dialog.next_hop(), wire::write_request(&request));
+        let path = self.way(dialog.next_hop(), dialog.next_transport(), &mut request);
+        let bytes = wire::write_request(&request);
         self.out.send(path, &bytes);
         if let Some(usage) = self.usages.get(id) {
             usage.remember_ack(SentAck { cseq, remote_tag: dialog.remote_tag.clone(), path, bytes });

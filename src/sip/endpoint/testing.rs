@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::base::random::Random;
-use crate::config::{Config, Listener, Proxies, Trunk};
+use crate::config::{Config, Listener, Proxies, Transport, Trunk};
 use crate::sip::message::{Message, Request, Response};
 use crate::sip::{DialogId, Endpoint, EndpointConfig, Event, ListenerId, Trunks, wire};
 
@@ -19,6 +19,12 @@ pub fn trunk(name: &str, accounts: &[&str], allow: &str) -> Trunk {
     );
     let config = Config::from_toml("t.toml", &text, None).expect("a good configuration");
     Trunk::clone(&config.trunks[0])
+}
+
+/// One listener of each transport, in the order of [`Transport::ALL`].
+fn listener(transport: Transport) -> Listener {
+    let port = transport.default_port();
+    Listener { transport, bind: ([10, 9, 9, 9], port).into(), advertised: ([192, 0, 2, 10], port).into() }
 }
 
 /// The peer's address.
@@ -47,10 +53,7 @@ impl Bench {
 
     pub fn with(trunk: Trunk) -> Self {
         let config = EndpointConfig {
-            listeners: vec![Listener {
-                bind: "10.9.9.9:5060".parse().expect("an address"),
-                advertised: "192.0.2.10:5060".parse().expect("an address"),
-            }],
+            listeners: Transport::ALL.map(listener).to_vec(),
             local_nets: vec!["10.0.0.0/8".parse().expect("a network")],
             proxies: Proxies {
                 networks: vec![PROXY_NET.parse().expect("a network")],

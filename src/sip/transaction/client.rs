@@ -30,7 +30,9 @@ impl Client {
     /// Sends the request.
     pub fn new(context: &mut Context, request: Vec<u8>) -> Self {
         context.send(&request);
-        context.arm(Timer::E, context.timing.t1);
+        if !context.is_reliable() {
+            context.arm(Timer::E, context.timing.t1);
+        }
         context.arm(Timer::F, context.timing.timeout());
         Self(State::Trying { request, interval: context.timing.t1 })
     }
@@ -44,13 +46,25 @@ impl Client {
                 } else {
                     context.disarm(Timer::E);
                     context.disarm(Timer::F);
-                    context.arm(Timer::K, context.timing.t4);
+                    context.arm(Timer::K, context.wait_for_copies(context.timing.t4));
                     State::Completed
                 };
                 ResponseFate::ForUser
             }
             State::Completed | State::Terminated => ResponseFate::Absorbed,
         }
+    }
+
+    /// The connection is gone. The request goes by another one where there is one to try (`again`), else it is over: `true`.
+    pub fn handle_lost(&mut self, context: &mut Context, again: bool) -> bool {
+        let (State::Trying { request, .. } | State::Proceeding { request }) = &self.0 else { return false };
+        if again {
+            context.resend(request);
+            return false;
+        }
+        context.disarm(Timer::F);
+        self.0 = State::Terminated;
+        true
     }
 
     /// Whether it is over.

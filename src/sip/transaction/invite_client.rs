@@ -34,7 +34,9 @@ impl InviteClient {
     /// Sends the INVITE.
     pub fn new(context: &mut Context, invite: Vec<u8>) -> Self {
         context.send(&invite);
-        context.arm(Timer::A, context.timing.t1);
+        if !context.is_reliable() {
+            context.arm(Timer::A, context.timing.t1);
+        }
         context.arm(Timer::B, context.timing.timeout());
         Self(State::Calling { invite, interval: context.timing.t1 })
     }
@@ -54,7 +56,7 @@ impl InviteClient {
                     300.. => {
                         let ack = ack();
                         context.send(&ack);
-                        context.arm(Timer::D, context.timing.wait_for_copies());
+                        context.arm(Timer::D, context.wait_for_copies(context.timing.wait_for_copies()));
                         State::Completed { ack }
                     }
                 };
@@ -81,6 +83,19 @@ impl InviteClient {
         if matches!(self.0, State::Calling { .. } | State::Proceeding) {
             self.0 = State::Terminated;
         }
+    }
+
+    /// The connection is gone before any response. The INVITE goes by another one where there is one to try (`again`), else
+    /// it is over: `true`. After a provisional response the peer has the INVITE, and opens a connection for its answer.
+    pub fn handle_lost(&mut self, context: &mut Context, again: bool) -> bool {
+        let State::Calling { invite, .. } = &self.0 else { return false };
+        if again {
+            context.resend(invite);
+            return false;
+        }
+        context.disarm(Timer::B);
+        self.0 = State::Terminated;
+        true
     }
 
     /// Whether it is over.

@@ -67,7 +67,7 @@ impl InviteServer {
             State::Completed { .. } => {
                 context.disarm(Timer::G);
                 context.disarm(Timer::H);
-                context.arm(Timer::I, context.timing.t4);
+                context.arm(Timer::I, context.wait_for_copies(context.timing.t4));
                 self.0 = State::Confirmed;
                 AckFate::Absorbed
             }
@@ -87,7 +87,9 @@ impl InviteServer {
                 self.0 = State::Accepted;
             }
             300.. => {
-                context.arm(Timer::G, context.timing.t1);
+                if !context.is_reliable() {
+                    context.arm(Timer::G, context.timing.t1);
+                }
                 context.arm(Timer::H, context.timing.timeout());
                 self.0 = State::Completed { response, interval: context.timing.t1 };
             }

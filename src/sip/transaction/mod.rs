@@ -19,12 +19,12 @@ pub use invite_server::AckFate;
 use invite_server::InviteServer;
 use key::same_branch;
 pub use key::{MergeKey, ServerKey, branch};
-pub use outbox::{Outbox, Path};
+pub use outbox::{OVERSIZE, Outbox, Path};
 use server::Server;
 pub use timing::{Timer, Timing, Timings};
 
 use super::message::{CSeq, Method, Request, Response};
-use super::{DialogId, RequestId, Trunks, wire};
+use super::{DialogId, Origin, RequestId, Trunks, wire};
 use crate::base::timer::TimerTable;
 
 /// One transaction.
@@ -48,6 +48,16 @@ impl Context<'_> {
 
     fn resend(&mut self, bytes: &[u8]) {
         self.out.resend(self.path, bytes);
+    }
+
+    /// Whether nothing need be sent again: timers A, E and G stay off (RFC 3261 section 17).
+    fn is_reliable(&self) -> bool {
+        self.path.transport.is_reliable()
+    }
+
+    /// How long copies are waited for: `over_udp`, or not at all where none can come (timers D, I, J and K).
+    fn wait_for_copies(&self, over_udp: Duration) -> Duration {
+        if self.is_reliable() { Duration::ZERO } else { over_udp }
     }
 
     fn arm(&mut self, timer: Timer, after: Duration) {
@@ -372,6 +382,34 @@ impl Transactions {
             machine.abandon();
         }
         self.sweep(id);
+    }
+
+    /// The connection `origin` is over, or could not be opened. A request that waits for an answer and went by the peer's
+    /// own connection is sent again by one of ours; where it was one of ours, the transaction is over, and this is its
+    /// owner (RFC 3261 section 17.1.4).
+    pub fn handle_lost(&mut self, now: Instant, origin: &Origin, out: &mut Outbox) -> Vec<Owner> {
+        let (timings, timers) = (&self.timings, &mut self.timers);
+        let here = |path: &Path| path.transport.is_reliable() && path.listener == origin.listener;
+        let mut failed = Vec::new();
+        for (id, slot) in self.clients.iter_mut().filter(|(_, slot)| here(&slot.path)) {
+            let theirs = slot.path.connection.is_some() && slot.path.connection == origin.connection;
+            if theirs {
+                slot.path.connection = None;
+            } else if slot.path.connection.is_some() || slot.path.to != origin.source {
+                continue;
+            }
+            let timing = timings.of(slot.path.to.ip());
+            let mut context = Context { now, id: *id, path: slot.path, timing, timers, out };
+            let over = match &mut slot.machine {
+                ClientMachine::Invite(machine) => machine.handle_lost(&mut context, theirs),
+                ClientMachine::Other(machine) => machine.handle_lost(&mut context, theirs),
+            };
+            if over {
+                failed.push((*id, slot.owner));
+            }
+        }
+        failed.iter().for_each(|(id, _)| self.sweep(*id));
+        failed.into_iter().map(|(_, owner)| owner).collect()
     }
 
     /// The earliest deadline.

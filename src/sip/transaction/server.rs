@@ -46,7 +46,7 @@ impl Server {
                 self.0 = if code < 200 {
                     State::Proceeding { response }
                 } else {
-                    context.arm(Timer::J, context.timing.timeout());
+                    context.arm(Timer::J, context.wait_for_copies(context.timing.timeout()));
                     State::Completed { response }
                 };
                 true

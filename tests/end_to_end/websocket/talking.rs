@@ -67,7 +67,7 @@ async fn rtp_077_clear_returns_the_marks_it_passes_at_once_and_in_order() {
 /// A call of three seconds to an echo, by a caller that measures.
 async fn measured_call(bridge: &Bridge, number: &str) -> CallReport {
     let address = "127.0.0.1".parse().expect("an address");
-    let line = Line::open(&LineSettings { address, ladder: None, seed: 1 }).expect("a port");
+    let line = Line::open(&LineSettings::udp(address, None, 1)).expect("a port");
     let plan = CallPlan {
         callee: Callee::at(&format!("sip:{number}@{}", bridge.sip), bridge.sip),
         from: "0911".to_owned(),

@@ -11,4 +11,5 @@ mod refresh;
 mod replacing;
 mod requests;
 mod routing;
+mod streams;
 mod upstream;
