@@ -25,7 +25,7 @@ TEST_TOOLS := $(BUILD_TOOLS) python3=python3 python3-venv=python3-venv sipp=sip-
 	baresip=baresip-core nft=nftables ip=iproute2 openssl=openssl
 QUALITY_TOOLS := $(BUILD_TOOLS) python3=python3 python3-venv=python3-venv python3-dev=python3-dev
 
-.PHONY: help demo build release test test-rust test-slow sipp captures bench bench-media bench-floor quality docs lint \
+.PHONY: help demo build release test test-rust test-slow sipp captures bench bench-media bench-floor quality docs lint fuzz \
 	fmt deny build-tools test-tools quality-tools clean
 
 help: ## this list
@@ -92,6 +92,25 @@ quality: quality-tools .venv-quality/ready ## PESQ, STOI, delay, gaps: tables an
 	.venv-quality/bin/python benches/quality/report.py speech $(QUALITY_DIR)
 	cargo bench --locked --profile dev --bench quality
 	.venv-quality/bin/python benches/quality/report.py judge $(QUALITY_DIR)
+
+# What cargo-fuzz passes, without the address sanitizer, which wants a nightly compiler: the targets hold no unsafe code.
+FUZZ_FLAGS := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
+	-Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 --cfg fuzzing
+FUZZ_HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+FUZZ_BINARIES := $(CURDIR)/fuzz/target/$(FUZZ_HOST)/release
+FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
+# Executions of each target; a crash leaves its octets in fuzz/artifacts.
+RUNS ?= 10000000
+
+fuzz: build-tools ## every fuzz target, 10^7 executions each (RUNS=…); hours on one core, TARGETS=… names some
+	@.ci/need g++=g++
+	RUSTFLAGS="$(FUZZ_FLAGS)" cargo build --locked --release --manifest-path fuzz/Cargo.toml --target $(FUZZ_HOST) --target-dir fuzz/target
+	@for target in $(or $(TARGETS),$(FUZZ_TARGETS)); do \
+		mkdir -p fuzz/corpus/$$target fuzz/artifacts/$$target fuzz/seeds/$$target; \
+		echo "--- $$target"; \
+		$(FUZZ_BINARIES)/$$target -runs=$(RUNS) -max_len=4096 -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 -verbosity=0 \
+			-artifact_prefix=fuzz/artifacts/$$target/ fuzz/corpus/$$target fuzz/seeds/$$target || exit 1; \
+	done
 
 docs: build-tools ## the API documentation, warnings are errors: target/doc/trunkstream/index.html
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps

@@ -40,13 +40,13 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rubato", &["media/resample/block.rs"]),
     ("audiopus", &["media/codec/opus.rs"]),
     ("webrtc_srtp", &["media/rtp/srtp.rs"]),
-    ("pcap_file", &["lab/pcap.rs"]),
+    ("pcap_file", &["lab/pcap.rs", "server/trace/pcapng.rs"]),
     ("hound", &["lab/wav.rs"]),
     ("tokio", &["net/", "api/", "server/", "lab/", "cli/"]),
     ("tokio_tungstenite", &["net/", "lab/"]),
     ("tokio_rustls", &["net/", "lab/"]),
     ("rustls_native_certs", &["net/tls.rs"]),
-    ("futures_util", &["net/", "lab/"]),
+    ("futures_util", &["net/", "lab/", "api/trace.rs"]),
     ("socket2", &["net/mod.rs", "server/host.rs", "lab/pbx/"]),
     ("rustix", &["net/rtp_socket.rs", "net/sip_tcp.rs", "server/"]),
     ("libc", &["net/datagrams.rs"]),
@@ -56,13 +56,22 @@ const HOMES: &[(&str, &[&str])] = &[
     ("serde", &[]),
     (
         "serde_json",
-        &["stream/", "call/headers.rs", "server/records.rs", "config/reference.rs", "config/shape.rs", "lab/", "cli/"],
+        &[
+            "stream/",
+            "api/trace.rs",
+            "call/headers.rs",
+            "server/records.rs",
+            "config/reference.rs",
+            "config/shape.rs",
+            "lab/",
+            "cli/",
+        ],
     ),
     ("base64_simd", &["stream/base64.rs", "sdp/crypto.rs", "lab/"]),
     ("toml", &["config/", "flow/", "server/host.rs"]),
     ("serde_path_to_error", &["flow/settings.rs"]),
     ("schemars", &["config/", "flow/"]),
-    ("ipnet", &["config/", "sip/", "sdp/", "media/", "server/host.rs"]),
+    ("ipnet", &["config/", "sip/", "sdp/", "media/", "server/host.rs", "server/trace/"]),
     ("clap", &["cli/"]),
     ("secrecy", &["stream/target.rs", "net/websocket/", "config/", "sip/digest/", "server/mod.rs", "cli/secret.rs"]),
     ("sha2", &["sip/digest/"]),
@@ -336,6 +345,20 @@ fn every_use_between_modules_is_an_arrow_of_the_architecture_and_every_arrow_is_
 #[test]
 fn pure_modules_have_no_socket_clock_task_thread_or_file() {
     assert_none(&impurities(&sources()));
+}
+
+#[test]
+fn ops_024_nothing_that_paces_media_reads_a_clock_that_can_be_set() {
+    let paces = |source: &Source| {
+        ["media", "stream", "call"].contains(&source.module())
+            || ["server/clock.rs", "server/shard/tick.rs"].contains(&source.path.as_str())
+    };
+    let sources: Vec<Source> = sources().into_iter().filter(|source| paces(source) && !source.is_test()).collect();
+    assert!(sources.iter().any(|source| says(&source.code, "ClockId::Monotonic")), "the media clock is among them");
+    let wrong = sources
+        .iter()
+        .filter(|source| ["SystemTime::now", "Realtime", "REALTIME"].iter().any(|word| says(&source.code, word)));
+    assert_none(&wrong.map(|source| source.path.clone()).collect::<Vec<_>>());
 }
 
 #[test]

@@ -17,6 +17,7 @@ const DOCUMENTS: &[&str] = &[
     "pcap/README.md",
     "sip-fixtures/README.md",
     "sip-fixtures/rfc4475/README.md",
+    "sip-fixtures/rfc5118/README.md",
 ];
 
 /// Beside the documents: files whose commands people and machines run as they stand.
@@ -184,7 +185,7 @@ fn every_command_and_option_that_is_shown_exists() {
         }
     }
     assert_none(&wrong);
-    for command in ["serve", "check", "demo", "call", "replay", "bot"] {
+    for command in ["serve", "check", "demo", "call", "replay", "trace", "bot"] {
         assert!(shown.contains(command), "no document shows `trunkstream {command}`");
     }
 }

@@ -4,9 +4,11 @@
 mod buffers;
 mod input;
 mod peers;
+mod sip;
 
 pub use buffers::{jitter_buffer, playout};
 pub use peers::{pcap, rtcp, rtp, sdp, sip_wire, stream_json, telephone_event};
+pub use sip::{sip_endpoint, uri};
 
 #[cfg(test)]
 mod tests {
@@ -14,7 +16,7 @@ mod tests {
 
     type Target = fn(&[u8]);
 
-    const TARGETS: [(&str, Target); 9] = [
+    const TARGETS: [(&str, Target); 11] = [
         ("rtp", rtp),
         ("rtcp", rtcp),
         ("telephone_event", telephone_event),
@@ -22,6 +24,8 @@ mod tests {
         ("playout", playout),
         ("stream_json", stream_json),
         ("sip_wire", sip_wire),
+        ("uri", uri),
+        ("sip_endpoint", sip_endpoint),
         ("sdp", sdp),
         ("pcap", pcap),
     ];

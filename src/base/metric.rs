@@ -83,6 +83,7 @@ metrics_list! {
     STREAM_UNDERRUNS Counter "stream_underruns_total" "Times a bot's audio ran dry in mid-speech.";
     STREAM_QUEUE Histogram "stream_queue_max_milliseconds" "Most bot audio queued in a stream.";
     STREAM_DROPPED Counter "stream_dropped_messages_total" "Messages of bots dropped, by reason.";
+    TRACE_DROPPED Counter "trunkstream_trace_dropped_total" "Packets that a trace lost, by where: shard, reader (once a trace), hep.";
     RESIDENT_MEMORY Gauge "process_resident_memory_bytes" "Memory of the process that is in RAM.";
     HEADERS_OMITTED Counter "header_omitted_total" "Headers that did not become custom parameters, by reason.";
     DTMF Counter "dtmf_digits_total" "Digits received, by source (rtp, info, inband).";

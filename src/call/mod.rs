@@ -46,6 +46,7 @@ use crate::call::transfer::{Origin, Transfer};
 use crate::call::voicebot::Bot;
 use crate::config::Trunk;
 use crate::flow::{Engine, Step, StepKind};
+pub use crate::media::{Copied, PacketCopy};
 use crate::media::{MediaSession, MediaSettings};
 use crate::sip::{DialogId, Event, IncomingInvite, Reason, Rejection};
 
@@ -201,9 +202,29 @@ impl Call {
         &self.sid
     }
 
+    /// The caller's number, `sip:` before it, and the called number, as the bot is told them.
+    pub fn numbers(&self) -> (&str, &str) {
+        (&self.from, &self.to)
+    }
+
     /// The call's dialog.
     pub fn dialog(&self) -> DialogId {
         self.leg.dialog()
+    }
+
+    /// Begins or ends to copy the call's packets, for a trace.
+    pub fn set_copying(&mut self, on: bool) {
+        self.media.set_copying(on);
+    }
+
+    /// Whether they are copied.
+    pub fn is_copying(&self) -> bool {
+        self.media.is_copying()
+    }
+
+    /// The next copy of a packet.
+    pub fn poll_copy(&mut self) -> Option<PacketCopy> {
+        self.media.poll_copy()
     }
 
     /// The log span that everything said about this call belongs to.

@@ -14,6 +14,7 @@ mod loopback;
 pub mod replay;
 mod secret;
 pub mod serve;
+pub mod trace;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -59,6 +60,8 @@ enum Command {
     Call(Box<call::CallArgs>),
     /// A captured call through the media path again: what was lost, what was mended, what the bot hears
     Replay(replay::ReplayArgs),
+    /// What happened to one call: SIP, and RTP if asked, from the running bridge as a pcapng capture
+    Trace(trace::TraceArgs),
     /// A test bot: take AgentStream connections and print what comes
     Bot(bot::BotArgs),
 }
@@ -72,6 +75,7 @@ pub fn run() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Call(arguments) => call::run(*arguments),
         Command::Replay(arguments) => replay::run(&arguments),
+        Command::Trace(arguments) => trace::run(&arguments),
         Command::Bot(arguments) => bot::run(arguments),
     };
     outcome.unwrap_or_else(|error| {

@@ -19,6 +19,7 @@ mod report;
 mod resolve;
 mod shape;
 mod timers;
+mod trace;
 mod transport;
 mod value;
 
@@ -27,6 +28,7 @@ pub use login::{Digest, DigestAlgorithm, Login, SecretSource, UnreadSecret};
 pub use outgoing::{Destination, DestinationHost, DestinationTransport, Outgoing, Register};
 pub use resolve::PORTS_PER_CALL;
 pub use timers::{SessionTimer, SessionTimerMode, SipTimers};
+pub use trace::Trace;
 pub use transport::{Listener, Source, Streams, Tls, Transport};
 pub use value::{FAILURES, is_private, normalise_number};
 
@@ -46,6 +48,8 @@ pub struct Config {
     pub limits: Limits,
     /// What is logged and how.
     pub log: Log,
+    /// Traces of single calls.
+    pub trace: Trace,
     /// Accounts by file order; sids are unique.
     pub accounts: Vec<Account>,
     /// Trunks by file order; names are unique and no (source, account) pair stands in two.

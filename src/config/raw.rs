@@ -24,6 +24,7 @@ pub(super) struct Raw {
     pub admin: Admin,
     pub limits: Limits,
     pub log: Log,
+    pub trace: Trace,
     pub account: Vec<Account>,
     pub trunk: Vec<Trunk>,
     pub number: Vec<Number>,
@@ -259,7 +260,7 @@ pub(super) enum Fill {
 #[derive(Debug, Default, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Admin {
-    /// "ADDRESS:PORT" of /healthz, /readyz and /metrics. Default: no listener.
+    /// "ADDRESS:PORT" of /healthz, /readyz, /metrics and, for this machine, /trace. Default: no listener.
     #[schemars(example = &"127.0.0.1:9090")]
     pub listen: Option<String>,
 }
@@ -314,6 +315,39 @@ pub(super) enum LogFormat {
     Text,
     /// for machines
     Json,
+}
+
+/// Traces of single calls: `trunkstream trace`, and `POST /trace` of the admin listener, from this machine only.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Trace {
+    /// Memory that holds the latest SIP messages, so that a call can be looked at after it went wrong; a fifth of it is kept
+    /// for those of sources that no trunk lists. 0 holds none, and no call can be traced.
+    #[schemars(range(min = 0, max = 1_048_576))]
+    pub signalling_kibibytes: u32,
+    /// Memory for the latest RTP and RTCP of calls that are traced with them; taken only while there are such.
+    #[schemars(range(min = 0, max = 4_194_304))]
+    pub rtp_kibibytes: u32,
+    /// Credentials, SRTP keys, digits and the values of X- headers and User-to-User may be asked for (`--unmasked`).
+    pub allow_unmasked: bool,
+    /// A collector that gets every SIP message, masked, by HEP version 3 over UDP: "ADDRESS:PORT". Default: none.
+    #[schemars(example = &"127.0.0.1:9060")]
+    pub hep: Option<String>,
+    /// The capture agent's id at the collector.
+    #[schemars(range(min = 0, max = 4_294_967_295_u32))]
+    pub hep_capture_id: u32,
+}
+
+impl Default for Trace {
+    fn default() -> Self {
+        Self {
+            signalling_kibibytes: 4096,
+            rtp_kibibytes: 16_384,
+            allow_unmasked: false,
+            hep: None,
+            hep_capture_id: 2001,
+        }
+    }
 }
 
 /// An account: whose bots and numbers these are. One table each.

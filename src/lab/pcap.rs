@@ -62,6 +62,17 @@ pub struct Frame<'a> {
     pub wire_len: u32,
 }
 
+/// Block type of pcapng: a packet.
+pub const ENHANCED_PACKET: u32 = 6;
+
+/// Type and length of the block that `bytes` of a little-endian pcapng begin with; it may not be all there yet.
+#[must_use]
+pub fn block(bytes: &[u8]) -> Option<(u32, usize)> {
+    let word = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+    let length = usize::try_from(word(4)?).ok()?;
+    Some((word(0)?, length.max(12)))
+}
+
 /// Reads a whole file.
 ///
 /// # Errors

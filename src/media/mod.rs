@@ -22,5 +22,5 @@ pub use format::{MediaFormat, MediaSettings};
 pub use report::{MediaReport, PeerReport};
 pub use resample::Resampler;
 pub use rtp::srtp::Srtp;
-pub use session::MediaSession;
+pub use session::{Copied, MediaSession, PacketCopy};
 pub use voice_activity::{Activity, VoiceActivity, is_audible};

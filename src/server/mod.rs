@@ -15,6 +15,7 @@ pub mod records;
 mod series;
 pub mod shard;
 pub mod sip_task;
+mod trace;
 
 use std::io;
 use std::net::SocketAddr;
@@ -31,7 +32,7 @@ use crate::api;
 use crate::base::random::Random;
 use crate::call::CallSettings;
 use crate::call::directory::Directory;
-use crate::config::{Config, Digest};
+use crate::config::{Config, Digest, Listener};
 use crate::flow::{Flows, StepKind};
 use crate::net::rtp_socket::RtpPorts;
 use crate::net::tls::TlsConnectors;
@@ -41,6 +42,7 @@ use crate::server::memory::MemoryWatch;
 use crate::server::records::RecordWriter;
 use crate::server::shard::{ShardInput, Surroundings};
 use crate::server::sip_task::SipTask;
+use crate::server::trace::Trace;
 use crate::sip::digest::nonce;
 use crate::sip::{Endpoint, EndpointConfig, Trunks};
 
@@ -80,6 +82,7 @@ impl Bridge {
         let SipSockets { addresses: sip_addresses, sockets, streams, tls } = bind::sip(&config.sip)?;
         let (commands, command_inputs) = mpsc::unbounded_channel();
         let (records, record_writer) = RecordWriter::start(&config.log).await?;
+        let (trace, mut tasks) = Trace::start(&config);
         let around = Surroundings {
             ports: rtp_ports(&config, random.fork()),
             advertised: config.media.advertised_address,
@@ -88,9 +91,11 @@ impl Bridge {
             directory: directory.clone(),
             tls: TlsConnectors::new(certificate_authorities(&flows)).context("a flow's ca_file")?,
             sip: commands,
+            trace: trace.clone(),
             records,
         };
         let (shards, threads) = start_shards(shard_count, config.media.realtime_priority, around, &mut random)?;
+        trace.set_shards(shards.clone());
         let endpoint = open_endpoint(&config, &sip_addresses, random.fork());
         let (calls_out, trunk_commands) = CallsOut::new();
         let locating = locate::keep_told(config.trunks.clone(), trunk_commands.clone(), random.fork());
@@ -104,19 +109,16 @@ impl Bridge {
             directory: directory.clone(),
             flows,
             random,
+            shown: shown_addresses(&config, &sip_addresses),
+            trace: trace.clone(),
             memory: MemoryWatch::new(config.limits.max_memory),
         };
-        let mut tasks = vec![tokio::spawn(task.run()), tokio::spawn(kernel_drops::watch(config.media.clone()))];
+        tasks.extend([tokio::spawn(task.run()), tokio::spawn(kernel_drops::watch(config.media.clone()))]);
         tasks.push(tokio::spawn(locating));
         tasks.extend(tls.map(|tls| tokio::spawn(certificates::keep(tls))));
-        let admin_address = serve_admin(config.admin, metrics, directory.clone(), &mut tasks).await?;
-        info!(
-            ?sip_addresses,
-            ?admin_address,
-            shards = shard_count,
-            max_calls = config.limits.max_calls,
-            "ready for calls"
-        );
+        let admin_address = serve_admin(config.admin, metrics, directory.clone(), (trace, &mut tasks)).await?;
+        let max_calls = config.limits.max_calls;
+        info!(?sip_addresses, ?admin_address, shards = shard_count, max_calls, "ready for calls");
         let drain_timeout = config.limits.drain_timeout;
         Ok(Self {
             directory,
@@ -232,14 +234,21 @@ async fn serve_admin(
     wanted: Option<SocketAddr>,
     metrics: api::metrics::Recorder,
     directory: Arc<Directory>,
-    tasks: &mut Vec<tokio::task::JoinHandle<()>>,
+    (trace, tasks): (Trace, &mut Vec<tokio::task::JoinHandle<()>>),
 ) -> anyhow::Result<Option<SocketAddr>> {
     let Some(address) = wanted else { return Ok(None) };
-    let served = api::serve(address, metrics, directory).await;
+    let served = api::serve(address, metrics, directory, Arc::new(trace)).await;
     let explained = |error: io::Error| bind::explained("admin.listen", address, Transport::Tcp, &error);
     let (address, serving) = served.map_err(explained)?;
     tasks.push(serving);
     Ok(Some(address))
+}
+
+/// What traces show of the listeners: the address and the transport.
+fn shown_addresses(config: &Config, bound: &[SocketAddr]) -> Vec<(SocketAddr, &'static str)> {
+    let listeners = config.sip.listeners.iter().zip(bound);
+    let shown = |bound: &SocketAddr, listener: &Listener| trace::shown(*bound, listener.advertised.ip());
+    listeners.map(|(listener, bound)| (shown(bound, listener), listener.transport.name())).collect()
 }
 
 fn rtp_ports(config: &Config, random: Random) -> Arc<RtpPorts> {

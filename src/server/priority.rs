@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn a_raised_thread_is_under_fifo_and_ordinary_again_when_lowered_and_a_refusal_says_why() {
+    fn ops_023_a_raised_thread_is_under_fifo_and_ordinary_again_when_lowered_and_a_refusal_says_why() {
         let outcome = std::thread::spawn(|| {
             let raised = set(1);
             let policy = thread_schedule_policy();

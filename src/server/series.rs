@@ -25,6 +25,7 @@ const ONE_LABEL: &[(Metric, &str, &[&str])] = &[
     (metric::STREAM_CONNECT_FAILURES, "class", &DialFailure::LABELS),
     (metric::STREAM_TOLERATED, "what", ODDITIES),
     (metric::STREAM_DROPPED, "reason", &["payload_missing", "base64", "queue_full"]),
+    (metric::TRACE_DROPPED, "where", &["shard", "reader", "hep"]),
     (metric::DTMF, "source", &["rtp", "info"]),
 ];
 

@@ -22,6 +22,7 @@ use crate::net::sip_stream::{SipStreams, StreamEvent};
 use crate::server::calls_out::{CallsOut, TrunkCommand};
 use crate::server::memory::{self, MemoryWatch};
 use crate::server::shard::{Admitted, ShardInput};
+use crate::server::trace::Trace;
 use crate::sip::{Availability, DialogId, Endpoint, Event, IncomingInvite, ListenerId, Rejection, Transmit};
 
 /// Datagrams that may wait for the task.
@@ -49,6 +50,10 @@ pub struct SipTask {
     pub flows: Flows,
     /// For Retry-After.
     pub random: Random,
+    /// Who looks on, and the addresses and transports it is shown for the listeners.
+    pub trace: Trace,
+    /// See `trace`.
+    pub shown: Vec<(SocketAddr, &'static str)>,
     /// Whether the process has grown too large for new calls.
     pub memory: MemoryWatch,
 }
@@ -75,6 +80,7 @@ impl SipTask {
                 Some(datagram) = datagrams.recv() => {
                     self.note_availability();
                     let Datagram { listener, from, bytes } = datagram;
+                    self.note_sip(false, listener, from, &bytes);
                     self.endpoint.handle_datagram(Instant::now(), listener, from, &bytes);
                 }
                 Some(event) = self.streams.1.recv() => {
@@ -104,7 +110,8 @@ impl SipTask {
         let now = Instant::now();
         match self.streams.0.note(event) {
             Some(StreamEvent::Message { origin, bytes, flaw }) => {
-                self.endpoint.handle_framed(now, origin, &bytes, flaw)
+                self.note_sip(false, origin.listener, origin.source, &bytes);
+                self.endpoint.handle_framed(now, origin, &bytes, flaw);
             }
             Some(StreamEvent::Lost(origin)) => self.endpoint.handle_lost(now, &origin),
             Some(StreamEvent::Idle(origin)) => {
@@ -202,7 +209,15 @@ impl SipTask {
         }
     }
 
+    /// For traces.
+    fn note_sip(&self, outgoing: bool, listener: ListenerId, peer: SocketAddr, message: &[u8]) {
+        if let Some((own, transport)) = self.shown.get(listener.0) {
+            self.trace.sip(outgoing, *own, peer, transport, message);
+        }
+    }
+
     async fn transmit(&mut self, transmit: Transmit) {
+        self.note_sip(true, transmit.listener, transmit.to, &transmit.bytes);
         let Some(socket) = self.sockets.get(&transmit.listener) else { return self.streams.0.send(transmit) };
         // State is not dropped because one send failed: timers end the transaction (SIP-036).
         if let Err(error) = socket.send_to(&transmit.bytes, transmit.to).await {

@@ -1,7 +1,7 @@
 //! URIs and addresses: `sip:`, `sips:`, `tel:` (RFC 3261 section 19.1, RFC 3966), kept verbatim beside what they say.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::syntax::{self, Params};
 
@@ -52,7 +52,7 @@ impl Host {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         if let Some(inner) = text.strip_prefix('[') {
-            return inner.strip_suffix(']')?.parse::<Ipv6Addr>().ok().map(|ip| Self::Ip(ip.into()));
+            return ipv6(inner.strip_suffix(']')?).map(|ip| Self::Ip(ip.into()));
         }
         if let Ok(ip) = text.parse::<IpAddr>() {
             return Some(Self::Ip(ip));
@@ -221,6 +221,15 @@ fn check_characters(text: &str) -> Result<(), UriError> {
     Ok(())
 }
 
+/// An IPv6 address. RFC 3261's grammar derives a third colon before an IPv4 part, by mistake; it is borne (RFC 5118, 4.10).
+fn ipv6(text: &str) -> Option<Ipv6Addr> {
+    text.parse().ok().or_else(|| {
+        let (before, last) = text.split_once(":::")?;
+        last.parse::<Ipv4Addr>().ok()?;
+        format!("{before}::{last}").parse().ok()
+    })
+}
+
 fn escaped(bytes: &[u8], at: usize) -> Option<u8> {
     let digit = |at: usize| char::from(*bytes.get(at)?).to_digit(16);
     u8::try_from(digit(at + 1)? * 16 + digit(at + 2)?).ok()
@@ -326,6 +335,18 @@ mod tests {
 
     fn number(uri: &str) -> String {
         Uri::parse(uri).expect(uri).number()
+    }
+
+    #[test]
+    fn sip_115_a_third_colon_before_an_ipv4_part_is_borne_and_no_other() {
+        let host = |text: &str| Host::parse(text).map(|host| host.to_string());
+        assert_eq!(host("[2001:db8:::192.0.2.1]"), host("[2001:db8::192.0.2.1]"));
+        assert!(host("[2001:db8::192.0.2.1]").is_some());
+        for wrong in
+            ["[2001:db8:::1]", "[2001:db8::::192.0.2.1]", "[2001::db8:::192.0.2.1]", "[2001:db8:::192.0.2.256]"]
+        {
+            assert_eq!(host(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

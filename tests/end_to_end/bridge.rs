@@ -28,6 +28,10 @@ pub struct Setup {
     pub limits: String,
     /// Lines of `[log]`.
     pub log: String,
+    /// `call_records` in place of a file of the bridge's own.
+    pub records: Option<PathBuf>,
+    /// Lines of `[trace]`.
+    pub trace: String,
     /// First and last port for RTP: outside of what the system gives out by itself.
     pub rtp: (u16, u16),
     /// Where it takes calls and media.
@@ -47,6 +51,8 @@ impl Setup {
             flows: Vec::new(),
             limits: String::new(),
             log: String::new(),
+            records: None,
+            trace: String::new(),
             rtp: (20_000, 29_999),
             host: Ipv4Addr::LOCALHOST.into(),
             listen: Vec::new(),
@@ -70,7 +76,7 @@ impl Setup {
 
     fn text(&self, directory: &Path, sip: SocketAddr, admin: SocketAddr) -> String {
         let (first, last) = self.rtp;
-        let records = directory.join("calls.jsonl");
+        let records = self.records.clone().unwrap_or_else(|| directory.join("calls.jsonl"));
         let listen: Vec<String> =
             [format!("udp:{sip}")].iter().chain(&self.listen).map(|one| format!("{one:?}")).collect();
         let mut text = format!(
@@ -78,13 +84,14 @@ impl Setup {
              threads = 1\njitter_buffer_start_milliseconds = 60\njitter_buffer_min_milliseconds = 60\n\
              jitter_buffer_max_milliseconds = 60\n[admin]\nlisten = \"{admin}\"\n[limits]\n{}\n[log]\ncall_records = {records:?}\n{}\n\
              [[account]]\nsid = \"{ACCOUNT}\"\nmax_streams = 100\n\
-             [[trunk]]\nname = \"lab\"\naccount = \"{ACCOUNT}\"\n{}\n",
+             [[trunk]]\nname = \"lab\"\naccount = \"{ACCOUNT}\"\n{}\n[trace]\n{}\n",
             listen.join(", "),
             self.sip,
             self.host,
             self.limits,
             self.log,
-            self.trunk
+            self.trunk,
+            self.trace
         );
         for (index, (number, step)) in self.flows.iter().enumerate() {
             let _ = write!(

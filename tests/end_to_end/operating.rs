@@ -4,3 +4,4 @@ mod command_line;
 mod drain;
 mod fault;
 mod telling;
+mod trace;

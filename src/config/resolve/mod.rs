@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use super::raw::{self, Raw};
 use super::report::Report;
-use super::{Config, Fill, JitterDelay, Limits, Log, LogFormat, Media, Proxies, Sip, Streams, Tls, Transport, value};
+use super::{
+    Config, Fill, JitterDelay, Limits, Log, LogFormat, Media, Proxies, Sip, Streams, Tls, Trace, Transport, value,
+};
 
 /// Calls a node takes where the file does not say.
 const DEFAULT_MAX_CALLS: usize = 2000;
@@ -34,8 +36,9 @@ pub(super) fn resolve(raw: &Raw, route_source: Option<IpAddr>, report: &mut Repo
     address::check_overlap(&sip, &media, report);
     let limits = limits(&raw.limits, &media);
     let log = log(&raw.log, report);
+    let trace = trace(&raw.trace, report);
     let secrets = outgoing::secrets(raw, report);
-    Config { sip, media, admin, limits, log, accounts, trunks, numbers, flows, route_source, secrets }
+    Config { sip, media, admin, limits, log, trace, accounts, trunks, numbers, flows, route_source, secrets }
 }
 
 fn sip(raw: &raw::Sip, addresses: &address::Addresses, report: &mut Report) -> Sip {
@@ -168,6 +171,16 @@ fn log(raw: &raw::Log, report: &mut Report) -> Log {
     Log { format, filter, call_records: raw.call_records.as_ref().map(PathBuf::from) }
 }
 
+fn trace(raw: &raw::Trace, report: &mut Report) -> Trace {
+    Trace {
+        signalling_bytes: kibibytes(raw.signalling_kibibytes),
+        rtp_bytes: kibibytes(raw.rtp_kibibytes),
+        allow_unmasked: raw.allow_unmasked,
+        hep: raw.hep.as_ref().and_then(|text| one("trace.hep", text, value::socket_address, report)),
+        hep_capture_id: raw.hep_capture_id,
+    }
+}
+
 /// Reads one value; notes what is wrong with it.
 fn one<T>(path: &str, text: &str, read: fn(&str) -> Result<T, String>, report: &mut Report) -> Option<T> {
     match read(text) {
@@ -191,4 +204,8 @@ fn milliseconds(count: u32) -> Duration {
 
 fn seconds(count: u32) -> Duration {
     Duration::from_secs(u64::from(count))
+}
+
+fn kibibytes(count: u32) -> usize {
+    usize::try_from(u64::from(count) << 10).unwrap_or(usize::MAX)
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::MediaSession;
+use super::copies::Seen;
 use super::inbound::{Found, Kind};
 use crate::media::event::MediaEvent;
 use crate::media::rtp::packet::{Datagram, Packet};
@@ -31,27 +32,36 @@ pub struct Counts {
 impl MediaSession {
     /// A datagram has come to the RTP port. True where it was the peer's media; with SRTP, authentic.
     pub fn handle_rtp(&mut self, now: Instant, from: SocketAddr, packet: &[u8]) -> bool {
+        let seen = Seen { at: now, outgoing: false, peer: from, rtcp_port: false, packet };
+        if self.copies.is_some() && self.srtp.is_none() {
+            self.copy(seen, false);
+        }
         let may_speak = self.source.as_ref().is_some_and(|source| source.may_speak(now, from));
         if !may_speak {
             self.counts.source_rejects += 1;
             return false;
         }
         match self.srtp {
-            Some(_) => self.handle_protected(now, from, packet),
+            Some(_) => self.handle_protected(seen),
             None => self.handle_datagram(now, from, packet),
         }
     }
 
     /// RTP is authenticated and decrypted before anything else (RTP-014); what is not RTP is told apart as without SRTP.
-    fn handle_protected(&mut self, now: Instant, from: SocketAddr, packet: &[u8]) -> bool {
+    fn handle_protected(&mut self, seen: Seen<'_>) -> bool {
+        let Seen { at: now, peer: from, packet, .. } = seen;
         // Padding and its count are encrypted, so what looks malformed may be RTP.
         let may_be_rtp = matches!(Datagram::read(packet), Datagram::Rtp(_) | Datagram::Malformed);
         let Some(srtp) = self.srtp.as_mut().filter(|_| may_be_rtp) else {
             return self.handle_datagram(now, from, packet);
         };
         match srtp.unprotect_rtp(packet) {
-            Ok(plain) => self.handle_datagram(now, from, plain.as_ref()),
+            Ok(plain) => {
+                self.copy(Seen { packet: plain.as_ref(), ..seen }, false);
+                self.handle_datagram(now, from, plain.as_ref())
+            }
             Err(why) => {
+                self.copy(seen, true);
                 self.count_unprotected(why);
                 false
             }
@@ -70,7 +80,7 @@ impl MediaSession {
         match Datagram::read(packet) {
             Datagram::Rtp(rtp) => return self.handle_media(now, from, &rtp),
             Datagram::Rtcp => {
-                self.handle_report(now, packet);
+                self.handle_report(Seen { at: now, outgoing: false, peer: from, rtcp_port: false, packet });
             }
             Datagram::Stun => self.counts.stun += 1,
             Datagram::Dtls => self.counts.dtls += 1,
@@ -113,10 +123,14 @@ impl MediaSession {
 
     /// A datagram has come to the RTCP port.
     pub fn handle_rtcp(&mut self, now: Instant, from: SocketAddr, packet: &[u8]) {
+        let seen = Seen { at: now, outgoing: false, peer: from, rtcp_port: true, packet };
+        if self.copies.is_some() && self.srtp.is_none() {
+            self.copy(seen, false);
+        }
         let admitted = self.source.as_ref().is_some_and(|source| source.may_report(now, from, false));
         if !admitted {
             self.counts.source_rejects += 1;
-        } else if self.handle_report(now, packet)
+        } else if self.handle_report(seen)
             && let Some(source) = &mut self.source
         {
             source.reported(from);
@@ -124,19 +138,18 @@ impl MediaSession {
     }
 
     /// Reads a compound RTCP packet; false where it was none, or with SRTP not the peer's.
-    fn handle_report(&mut self, now: Instant, packet: &[u8]) -> bool {
-        let Some(srtp) = &mut self.srtp else { return self.read_report(now, packet) };
-        match srtp.unprotect_rtcp(packet) {
-            Ok(plain) => self.read_report(now, plain.as_ref()),
-            Err(Unprotected::Malformed) => {
-                self.counts.rtcp_malformed += 1;
-                false
+    fn handle_report(&mut self, seen: Seen<'_>) -> bool {
+        let Some(srtp) = &mut self.srtp else { return self.read_report(seen.at, seen.packet) };
+        match srtp.unprotect_rtcp(seen.packet) {
+            Ok(plain) => {
+                self.copy(Seen { packet: plain.as_ref(), ..seen }, false);
+                return self.read_report(seen.at, plain.as_ref());
             }
-            Err(why) => {
-                self.count_unprotected(why);
-                false
-            }
+            Err(Unprotected::Malformed) => self.counts.rtcp_malformed += 1,
+            Err(why) => self.count_unprotected(why),
         }
+        self.copy(seen, true);
+        false
     }
 
     fn read_report(&mut self, now: Instant, packet: &[u8]) -> bool {

@@ -1,6 +1,7 @@
 //! The media of one call: RTP in becomes PCM, PCM becomes RTP out.
 
 mod arrival;
+mod copies;
 mod inbound;
 mod outbound;
 mod record;
@@ -11,6 +12,8 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use arrival::Counts;
+pub use copies::{Copied, PacketCopy};
+use copies::{Copies, Seen};
 use inbound::Inbound;
 use outbound::Outbound;
 use supervision::Supervision;
@@ -49,6 +52,8 @@ pub struct MediaSession {
     source: Option<Source>,
     /// On its own, so that a call without it pays a look at a pointer.
     srtp: Option<Box<Srtp>>,
+    /// Of a call that is traced; the others pay a look at a pointer.
+    copies: Option<Box<Copies>>,
     inbound: Inbound,
     outbound: Outbound,
     reports: Reports,
@@ -72,6 +77,7 @@ impl MediaSession {
             format: None,
             source: None,
             srtp: None,
+            copies: None,
             quality: Quality::default(),
             arbiter: Arbiter::default(),
             events: VecDeque::new(),
@@ -177,6 +183,9 @@ impl MediaSession {
         out.clear();
         let to = self.target();
         let to = self.outbound.packet(now, audio, to.is_some(), out).then_some(to).flatten()?;
+        if self.copies.is_some() {
+            self.copy(Seen { at: now, outgoing: true, peer: to, rtcp_port: false, packet: out }, false);
+        }
         if let Some(srtp) = &mut self.srtp {
             srtp.protect_rtp(out);
         }
@@ -265,6 +274,12 @@ impl MediaSession {
     fn write_report(&mut self, now: Instant, goodbye: bool, out: &mut Vec<u8>) {
         let sent = self.outbound.sent();
         self.reports.write(now, &sent, &mut self.inbound.reception, goodbye, out);
+        if self.copies.is_some()
+            && let Some(peer) = self.rtcp_target()
+        {
+            let rtcp_port = !self.format.as_ref().is_some_and(|format| format.rtcp_mux);
+            self.copy(Seen { at: now, outgoing: true, peer, rtcp_port, packet: out }, false);
+        }
         if let Some(srtp) = &mut self.srtp {
             srtp.protect_rtcp(out);
         }

@@ -201,7 +201,7 @@ fn sdp_018_a_new_key_or_address_of_the_peer_gets_a_new_key_of_ours_and_sources_a
 }
 
 #[test]
-fn sdp_074_a_refused_reinvite_leaves_the_keys_as_they_were() {
+fn sip_074_a_refused_reinvite_leaves_the_keys_as_they_were() {
     let mut negotiation = with(SrtpPolicy::Required);
     let (_, before) = answer(&mut negotiation, &secure(1, 4000, "RTP/SAVP", &[sha1_80(1, KEY)]));
     assert_eq!(negotiation.answer(&secure(2, 4000, "RTP/AVP", &[])).expect_err("refused"), Refusal::SrtpRequired);

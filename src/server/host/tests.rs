@@ -70,7 +70,7 @@ fn ops_005_fewer_than_three_ports_a_call_is_a_warning() {
 }
 
 #[test]
-fn each_shortage_of_the_host_is_told_with_its_remedy() {
+fn ops_007_ops_022_each_shortage_of_the_host_is_told_with_its_remedy() {
     type Harm = fn(&mut Host);
     let harms: [(Harm, Severity, &str); 11] = [
         (|host| host.unusable_tls = Some("sip.pem: no certificate".into()), Severity::Fail, "SIP over TLS: sip.pem"),

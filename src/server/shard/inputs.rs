@@ -13,6 +13,7 @@ use crate::config::Trunk;
 use crate::flow::Graph;
 use crate::net::rtp_socket::RtpPorts;
 use crate::net::tls::TlsConnectors;
+use crate::server::trace::Trace;
 use crate::sip::{DialogId, Event, IncomingInvite};
 
 /// What reaches a shard from other threads.
@@ -23,6 +24,13 @@ pub enum ShardInput {
     Replace(DialogId, Box<IncomingInvite>),
     /// Something happened in a dialog of this shard.
     Sip(Event),
+    /// A trace wants copies of a call's packets, or no more.
+    Copy {
+        /// The call's dialog.
+        dialog: DialogId,
+        /// Wanted.
+        on: bool,
+    },
     /// End every call now (OPS-031).
     ShutDown,
     /// Nothing comes any more.
@@ -62,6 +70,8 @@ pub struct Surroundings {
     pub tls: TlsConnectors,
     /// Commands to the SIP endpoint.
     pub sip: mpsc::UnboundedSender<(DialogId, SipCommand)>,
+    /// Who looks on.
+    pub trace: Trace,
     /// Finished calls.
     pub records: mpsc::UnboundedSender<CallRecord>,
 }

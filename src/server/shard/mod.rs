@@ -7,6 +7,7 @@ mod tick;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant, SystemTime};
@@ -129,6 +130,7 @@ async fn work(
                 ShardInput::Invite(admitted) => shard.begin(*admitted),
                 ShardInput::Replace(dialog, invite) => shard.replace(dialog, &invite),
                 ShardInput::Sip(event) => shard.handle_sip(event),
+                ShardInput::Copy { dialog, on } => shard.set_copying(dialog, on),
                 ShardInput::ShutDown => shard.shut_down(),
                 ShardInput::Stop => {
                     shard.finish();
@@ -188,16 +190,19 @@ impl Shard {
             random: self.random.fork(),
             clock_epoch: self.epoch,
         };
-        let Ok(call) = catch_unwind(AssertUnwindSafe(|| Call::new(now, SystemTime::now(), setup))) else {
+        let (call_id, trunk, shard) = (setup.invite.call_id.clone(), setup.trunk.name.clone(), setup.slot.shard);
+        let local = SocketAddr::new(media_address, setup.rtp_port);
+        let Ok(mut call) = catch_unwind(AssertUnwindSafe(|| Call::new(now, SystemTime::now(), setup))) else {
             metric::CALL_PANICS.add(1);
             let _ = self.around.sip.send((dialog, SipCommand::Reject(Failure::Internal.rejection(0))));
             return;
         };
+        let traced = self.around.trace.begins(&mut call, &call_id, &trunk, shard, local);
         let entry = self.calls.vacant_entry();
         let (key, rtcp) = (entry.key(), Rc::new(rtcp));
         let hears_rtcp = hear_rtcp(Home { shard: self.this.clone(), key, dialog }, rtcp.clone());
         let (streams, reader) = (Vec::new(), Reader::default());
-        entry.insert(Slot { call, rtp, rtcp, _hears_rtcp: hears_rtcp, _lease: lease, streams, reader });
+        entry.insert(Slot { call, rtp, rtcp, _hears_rtcp: hears_rtcp, _lease: lease, streams, reader, traced });
         self.dues.resize(self.dues.len().max(key + 1), Due::default());
         self.firsts.resize(self.dues.len(), None);
         self.dues[key] = Due { pings: Some(now + PINGS_LOOK), ..Due::default() };
@@ -231,6 +236,12 @@ impl Shard {
             self.by_dialog.remove(&dialog);
             refuse_replacement(invite, &rejection);
             let _ = self.around.sip.send((dialog, SipCommand::Reject(*rejection)));
+        }
+    }
+
+    fn set_copying(&mut self, dialog: DialogId, on: bool) {
+        if let Some(key) = self.by_dialog.get(&dialog) {
+            self.calls[*key].call.set_copying(on);
         }
     }
 

@@ -8,6 +8,7 @@ use crate::call::{Call, Scratch};
 use crate::net::datagrams::{ArrivalClock, Datagrams};
 use crate::net::rtp_socket::{Lease, Reader};
 use crate::server::carrier::{Attached, Outgoing};
+use crate::server::trace::Traced;
 
 /// A call and its sockets.
 pub(super) struct Slot {
@@ -20,6 +21,7 @@ pub(super) struct Slot {
     /// By number; a call has one at a time, and a second while the first one closes.
     pub streams: Vec<(u32, Outgoing)>,
     pub reader: Reader,
+    pub traced: Traced,
 }
 
 impl Slot {

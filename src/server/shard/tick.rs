@@ -107,7 +107,12 @@ impl Shard {
     ) {
         let Some(slot) = self.calls.get_mut(key) else { return };
         let buffers = &mut self.buffers;
-        let outcome = catch_unwind(AssertUnwindSafe(|| act(slot, buffers)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            act(slot, buffers);
+            if slot.call.is_copying() {
+                slot.traced.take(&mut slot.call);
+            }
+        }));
         match outcome {
             Ok(()) if slot.call.has_output() => self.settle(key),
             Ok(()) => note(self, key),

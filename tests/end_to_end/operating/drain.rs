@@ -12,7 +12,7 @@ use crate::within;
 const UNAVAILABLE: &str = "SIP/2.0 503 Service Unavailable";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ops_031_a_draining_node_refuses_what_is_new_lets_what_lives_finish_and_ends() {
+async fn ops_030_ops_031_a_draining_node_refuses_what_is_new_lets_what_lives_finish_and_ends() {
     let port = Port::open().await;
     let mut bridge = Bridge::start(&Setup::to(&port.url("/media"))).await;
     let mut caller = Phone::new(bridge.sip).await;

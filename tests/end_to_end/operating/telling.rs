@@ -220,3 +220,20 @@ async fn the_json_log_is_one_object_a_line_with_its_call() {
     assert!(records.iter().all(|line| line["timestamp"].is_string() && line["level"] == "INFO"), "{records:#?}");
     assert!(log.iter().all(|line| !line.contains(UUI) && !line.contains(CALLER)), "{log:#?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ops_025_a_full_disk_stops_the_record_file_and_no_call() {
+    let port = Port::open().await;
+    let mut setup = Setup::to(&port.url("/media"));
+    setup.records = Some("/dev/full".into());
+    let bridge = Bridge::start(&setup).await;
+    for call in 1..=2 {
+        let mut phone = Phone::new(bridge.sip).await;
+        let (answer, _bot) = tokio::join!(phone.call(NUMBER), port.bot());
+        assert_eq!(answer.code(), 200);
+        assert_eq!(phone.request("BYE").await.code(), 200);
+        bridge.logged_times("trunkstream::call_record", call).await;
+    }
+    let told = bridge.log().iter().filter(|line| line.contains("call records cannot be written")).count();
+    assert_eq!(told, 1, "once, not with every call");
+}

@@ -12,6 +12,7 @@ use crate::media::telephone_event::{Event, code_of};
 
 mod bad_input;
 mod codecs;
+mod copies;
 mod idle;
 mod protected;
 mod receiving;

@@ -4,7 +4,7 @@ use super::*;
 use crate::base::srtp::{MASTER_KEY_LEN, MasterKey, SrtpKeys, SrtpSuite};
 use crate::media::rtp::srtp::Srtp;
 
-pub fn keys(send: u8, receive: u8) -> SrtpKeys {
+pub(super) fn keys(send: u8, receive: u8) -> SrtpKeys {
     let key = |octet| MasterKey::new([octet; MASTER_KEY_LEN]);
     SrtpKeys { suite: SrtpSuite::HmacSha1_80, send: key(send), receive: key(receive) }
 }

@@ -165,7 +165,9 @@ fn sip_093_nodes_with_one_key_take_each_others_nonces() {
 #[test]
 fn sip_093_listed_sources_are_not_challenged() {
     let mut listed = roaming();
-    listed.allow = vec!["198.51.100.0/24".parse().expect("a network")];
+    let network = "198.51.100.0/24".parse().expect("a network");
+    (listed.allow, listed.sources) =
+        (vec![network], vec![crate::config::Source { transport: None, network, port: None }]);
     let mut bench = Bench::with(listed);
     bench.receive(&invite("a", "c1", 1));
     assert_eq!(bench.said(), ["100"]);

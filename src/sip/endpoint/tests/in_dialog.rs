@@ -122,7 +122,7 @@ fn sip_072_requests_that_meet_an_open_one_are_turned_away() {
 }
 
 #[test]
-fn sip_074_a_refused_reinvite_leaves_the_session_and_the_target_as_they_are() {
+fn sip_074_sip_077_a_refused_reinvite_leaves_the_session_and_the_target_as_they_are() {
     let mut bench = Bench::new();
     let (dialog, tag) = bench.answered();
     bench.receive(&in_dialog("INVITE", "r1", 2, &tag, SDP).replace("0806@198.51.100.1:5060", "0806@198.51.100.9:5090"));

@@ -3,6 +3,7 @@
 mod answering;
 mod authenticating;
 mod calling;
+mod contact;
 mod in_dialog;
 mod provisional;
 mod random;
