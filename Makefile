@@ -12,7 +12,7 @@ export CARGO_TARGET_DIR
 DEBUG_BINARY := $(CARGO_TARGET_DIR)/debug/trunkstream
 RELEASE_BINARY := $(CARGO_TARGET_DIR)/release/trunkstream
 
-# The Python of the pipecat bot in tests/end_to_end/pipecat.rs.
+# The Python of the pipecat bot in tests/end_to_end/pipecat.rs; the scanners of probes.rs stand beside it.
 PIPECAT_PYTHON := $(CURDIR)/.venv/bin/python
 export PIPECAT_PYTHON
 
@@ -22,7 +22,7 @@ export QUALITY_DIR
 
 BUILD_TOOLS := cc=gcc pkg-config=pkg-config pc:opus=libopus-dev
 TEST_TOOLS := $(BUILD_TOOLS) python3=python3 python3-venv=python3-venv sipp=sip-tester tshark=tshark dumpcap=tshark \
-	baresip=baresip-core nft=nftables ip=iproute2 openssl=openssl
+	baresip=baresip-core nft=nftables ip=iproute2 openssl=openssl kamailio=kamailio sipsak=sipsak
 QUALITY_TOOLS := $(BUILD_TOOLS) python3=python3 python3-venv=python3-venv python3-dev=python3-dev
 
 .PHONY: help demo build release test test-rust test-slow sipp captures bench bench-media bench-floor quality docs lint fuzz \
@@ -42,16 +42,17 @@ build: build-tools ## the debug binary
 release: build-tools ## the binary to run: target/release/trunkstream
 	cargo build --locked --release
 
-test: test-tools captures .venv/ready ## everything: unit tests, stories, SIPp scenarios, the pipecat bot, captures
+test: test-tools captures .venv/ready ## everything: unit tests, stories, SIPp scenarios, pipecat, Kamailio, scanners, captures
 	cargo build --locked
 	cargo test --locked --no-fail-fast
 
-test-rust: build-tools ## only the tests that need no SIPp, tshark or pipecat
+test-rust: build-tools ## only the tests that need no other tool
 	cargo test --locked --lib --bins
 
 test-slow: test-tools ## what takes minutes: SIP's 32 s timers, load, soak
 	cargo build --locked --release
 	sip-fixtures/run.sh --bridge $(RELEASE_BINARY) slow
+	cargo test --locked --release --test churn
 
 sipp: test-tools ## the SIPp scenarios alone
 	cargo build --locked
@@ -148,9 +149,9 @@ quality-tools: build-tools
 	@.ci/need $(QUALITY_TOOLS)
 	@.ci/need espeak-ng=espeak-ng || echo 'going on with the built-in voice'
 
-.venv/ready: tests/pipecat/requirements.txt
+.venv/ready: tests/pipecat/requirements.txt tests/sipvicious/requirements.txt
 	python3 -m venv .venv
-	.venv/bin/pip install --quiet --disable-pip-version-check --requirement tests/pipecat/requirements.txt
+	.venv/bin/pip install --quiet --disable-pip-version-check $(addprefix --requirement ,$^)
 	touch $@
 
 .venv-quality/ready: benches/quality/requirements.txt

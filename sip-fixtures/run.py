@@ -181,6 +181,7 @@ class Lane:
             if self.bridge.poll() is not None and not row.get("fresh"):
                 raise Failure(f"the bridge ended with {self.bridge.returncode}: {tail(self.folder / f'bridge-{self.config}.log')}")
             self.look(name, row, folder)
+            self.count(row.get("counts", {}))
             if load:
                 wrong, figures = load.verdict(row["calls"])
                 if wrong:
@@ -274,6 +275,17 @@ class Lane:
         path = self.folder / f"{config}.toml"
         path.write_text(text)
         return path
+
+    def count(self, most):
+        """No metric is above what the row allows."""
+        if not most:
+            return
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.admin}/metrics", timeout=5) as answer:
+            page = answer.read().decode()
+        for name, allowed in most.items():
+            found = sum(float(value) for value in re.findall(rf"^{name}(?:{{[^}}]*}})? (\S+)$", page, re.MULTILINE))
+            if found > allowed:
+                raise Failure(f"{name} is {found:g}, {allowed:g} is allowed")
 
     def start_bot(self, row, folder):
         if row["bot"] == "none":

@@ -194,7 +194,7 @@ fn admitted(now: Instant, plan: Plan) -> Call {
     let caller = "198.51.100.2:5060".parse().expect("an address");
     endpoint.handle_datagram(now, ListenerId(0), caller, invite(plan).as_bytes());
     let Some(Event::Invite { dialog, invite }) = endpoint.poll_event() else { panic!("no INVITE event") };
-    let admission = admission::judge(&directory, &flows, &invite).expect("admitted");
+    let admission = admission::judge(now, &directory, &flows, &invite).expect("admitted");
     let setup = Setup {
         dialog,
         invite,

@@ -103,8 +103,8 @@ impl Bridge {
     fn read(&mut self, now: Instant, line: &mut Link) {
         while let Some((from, packet)) = line.poll(now) {
             self.media.handle_rtp(now, from, &packet);
-            if let Some(shift) = self.grid.arrived(now, self.receive.next()) {
-                self.receive.delay(shift);
+            if let Some(next) = self.grid.arrived(now, self.receive.next()) {
+                self.receive.set_next(next);
             }
         }
     }

@@ -2,11 +2,13 @@
 //! octets, the targets in `fuzz_targets/` let libFuzzer choose.
 
 mod buffers;
+mod dialogs;
 mod input;
 mod peers;
 mod sip;
 
 pub use buffers::{jitter_buffer, playout};
+pub use dialogs::sip_dialogs;
 pub use peers::{pcap, rtcp, rtp, sdp, sip_wire, stream_json, telephone_event};
 pub use sip::{sip_endpoint, uri};
 
@@ -16,7 +18,7 @@ mod tests {
 
     type Target = fn(&[u8]);
 
-    const TARGETS: [(&str, Target); 11] = [
+    const TARGETS: [(&str, Target); 12] = [
         ("rtp", rtp),
         ("rtcp", rtcp),
         ("telephone_event", telephone_event),
@@ -26,6 +28,7 @@ mod tests {
         ("sip_wire", sip_wire),
         ("uri", uri),
         ("sip_endpoint", sip_endpoint),
+        ("sip_dialogs", sip_dialogs),
         ("sdp", sdp),
         ("pcap", pcap),
     ];

@@ -33,7 +33,7 @@ macro_rules! metrics_list {
 metrics_list! {
     CALLS_ACTIVE Gauge "trunkstream_calls_active" "Calls up now, from INVITE to the end of the dialog.";
     CALLS Counter "trunkstream_calls_total" "Calls ended, by trunk, account, outcome and why.";
-    CALLS_REFUSED Counter "trunkstream_calls_refused_total" "INVITEs refused, by reason and SIP code.";
+    CALLS_REFUSED Counter "trunkstream_calls_refused_total" "INVITEs refused, by reason, SIP code and trunk.";
     CALL_PANICS Counter "trunkstream_call_panics_total" "Calls ended by a fault of the bridge; each is logged with its place.";
     TRANSFERS Counter "trunkstream_transfers_total" "Callers handed to somebody else by a connect step, by mode (refer, redirect) and outcome.";
     SIP_RECEIVED Counter "sip_messages_received_total" "SIP messages received, by method or status class.";
@@ -41,6 +41,9 @@ metrics_list! {
     SIP_RETRANSMISSIONS Counter "sip_retransmissions_total" "SIP messages sent again by a timer or a repeated request.";
     SIP_TRANSACTION_TIMEOUTS Counter "sip_transaction_timeouts_total" "SIP transactions that ended without the peer's answer.";
     SIP_REJECTED Counter "sip_source_rejects_total" "SIP datagrams from sources without a trunk, by what was done.";
+    SIP_SOURCES Gauge "sip_sources" "Sources that are counted for their limits, by kind (stranger, trunk) and state (all, at_limit).";
+    SIP_QUEUE_DROPS Counter "sip_queue_drops_total" "SIP datagrams dropped because too many waited, by queue (calls, other).";
+    LIMITS Gauge "trunkstream_limit" "Limits as configured, by limit (its key), of the node, a trunk or an account; 0 is none.";
     SIP_MALFORMED Counter "sip_malformed_total" "SIP datagrams that could not be read, by reason.";
     SIP_TRANSACTIONS Gauge "sip_transactions" "SIP transactions alive, by kind.";
     SIP_DIALOGS Gauge "sip_dialogs" "SIP dialogs alive.";

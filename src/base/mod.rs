@@ -10,3 +10,4 @@ pub mod random;
 pub mod rtp_format;
 pub mod srtp;
 pub mod timer;
+pub mod token_bucket;

@@ -1,6 +1,7 @@
 //! Who is this, whom does it call, and is there room: what becomes of a new INVITE before there is a call.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::base::id::AccountSid;
 use crate::call::directory::{CallSlot, Directory};
@@ -8,9 +9,9 @@ use crate::call::outcome::Failure;
 use crate::call::timeline::masked;
 use crate::config::Trunk;
 use crate::flow::{Flows, Graph};
-use crate::sip::trunk::choose;
+use crate::sip::trunk::{choose, trunk_names};
 use crate::sip::uri::normalise_number;
-use crate::sip::{IncomingInvite, TrunkRefusal, called};
+use crate::sip::{IncomingInvite, Rejection, TrunkRefusal, called};
 
 /// A call that may begin.
 #[derive(Debug)]
@@ -32,25 +33,45 @@ pub struct Refused {
     pub failure: Failure,
     /// The trunk's own code for this failure (SIP-121).
     pub sip_code: Option<u16>,
+    /// The trunk by name; all those that it could have been, where it is not clear which.
+    pub trunk: String,
     /// For the log only: the caller is not told (HDR-002).
     pub why: String,
 }
 
-/// Judges an INVITE: trunk and account (HDR-001, HDR-002), number (HDR-003), then room on the node (SIP-096).
+impl Refused {
+    /// The response; `retry_after` in seconds is used where the row asks for one.
+    #[must_use]
+    pub fn rejection(&self, retry_after: u32) -> Rejection {
+        let rejection = self.failure.rejection(retry_after);
+        Rejection { code: self.sip_code.unwrap_or(rejection.code), ..rejection }
+    }
+}
+
+/// Judges an INVITE: trunk and account (HDR-001, HDR-002), number (HDR-003), the trunk's rate, then room on the node
+/// (SIP-096).
 ///
 /// # Errors
 /// [`Refused`] with the first thing that stands in the way.
-pub fn judge(directory: &Arc<Directory>, flows: &Flows, invite: &IncomingInvite) -> Result<Admission, Refused> {
+pub fn judge(
+    now: Instant,
+    directory: &Arc<Directory>,
+    flows: &Flows,
+    invite: &IncomingInvite,
+) -> Result<Admission, Refused> {
     let headers = invite.headers.get_all("X-Exotel-AccountSid");
     let (trunk, account) = choose(&invite.trunk_candidates, headers).map_err(|refusal| {
         let failure = match refusal {
             TrunkRefusal::TwoValues | TrunkRefusal::Invalid => Failure::AccountInvalid,
             TrunkRefusal::Missing | TrunkRefusal::Unknown(_) => Failure::AccountForbidden,
         };
-        let names: Vec<&str> = invite.trunk_candidates.iter().map(|trunk| trunk.name.as_str()).collect();
-        Refused { failure, sip_code: None, why: format!("{refusal}; trunk {}", names.join(", ")) }
+        let trunk = trunk_names(&invite.trunk_candidates);
+        Refused { failure, sip_code: None, trunk, why: refusal.to_string() }
     })?;
-    let refused = |failure: Failure, why: String| Refused { sip_code: failure.own_code(&trunk), failure, why };
+    let refused = |failure: Failure, why: String| {
+        let (sip_code, trunk) = (failure.own_code(&trunk), trunk.name.clone());
+        Refused { failure, sip_code, trunk, why }
+    };
     let numbers = spellings(&called(invite, trunk.route_on), &trunk);
     let flow = directory.route_first(&account, &numbers).map_err(|failure| {
         let why = unrouted(&failure, &trunk, &account, numbers.first().map_or("", String::as_str));
@@ -58,20 +79,22 @@ pub fn judge(directory: &Arc<Directory>, flows: &Flows, invite: &IncomingInvite)
     })?;
     let missing = || refused(Failure::FlowInvalid, format!("flow {flow} does not exist"));
     let graph = flows.flow(flow).ok_or_else(missing)?;
-    let slot = directory.admit().map_err(|failure| {
-        let why = if let Failure::Overloaded(closed) = &failure { closed.why().text } else { failure.label() };
-        refused(failure, why.to_owned())
-    })?;
+    let no_room = |failure: Failure| {
+        let why = failure.limit().unwrap_or(failure.label()).to_owned();
+        refused(failure, why)
+    };
+    directory.admit_by(now, &trunk).map_err(no_room)?;
+    let slot = directory.admit().map_err(no_room)?;
     Ok(Admission { trunk, account, graph, slot })
 }
 
 /// Why a called number leads nowhere, for the log.
 fn unrouted(failure: &Failure, trunk: &Trunk, account: &AccountSid, number: &str) -> String {
-    let (name, place) = (&trunk.name, trunk.route_on.place());
+    let place = trunk.route_on.place();
     match failure {
-        Failure::AccountForbidden => format!("the PBX called for account {account}, which is disabled; trunk {name}"),
-        Failure::NumberIncomplete => format!("the PBX called no number: {place} has no user part; trunk {name}"),
-        _ => format!("the PBX called {}, which no [[number]] of account {account} is; trunk {name}", masked(number)),
+        Failure::AccountForbidden => format!("the PBX called for account {account}, which is disabled"),
+        Failure::NumberIncomplete => format!("the PBX called no number: {place} has no user part"),
+        _ => format!("the PBX called {}, which no [[number]] of account {account} is", masked(number)),
     }
 }
 
@@ -104,9 +127,9 @@ mod tests {
         let (trunk, account) = (trunk("pbx", &["acc1"], "10.0.0.0/8"), AccountSid::parse("acc1").expect("a sid"));
         let said = |failure, number| unrouted(&failure, &trunk, &account, number);
         let unknown = said(Failure::NumberUnknown, "08061234567");
-        assert_eq!(unknown, "the PBX called xxxxxxxxx67, which no [[number]] of account acc1 is; trunk pbx");
+        assert_eq!(unknown, "the PBX called xxxxxxxxx67, which no [[number]] of account acc1 is");
         let none = said(Failure::NumberIncomplete, "");
-        assert_eq!(none, "the PBX called no number: the Request-URI has no user part; trunk pbx");
+        assert_eq!(none, "the PBX called no number: the Request-URI has no user part");
         assert!(said(Failure::AccountForbidden, "1").contains("account acc1, which is disabled"));
     }
 

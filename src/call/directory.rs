@@ -1,13 +1,15 @@
 //! Live calls and what is admitted: the node's call limit, each account's streams, each shard's load.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use crate::base::id::AccountSid;
 use crate::base::metric;
+use crate::base::token_bucket::TokenBucket;
 use crate::call::outcome::{Closed, Failure};
-use crate::config::{Account, Number};
+use crate::config::{Account, Number, Trunk};
 use crate::sip::uri::normalise_number;
 
 /// Counts shared by the SIP task and all media threads; every method is safe from any of them.
@@ -18,6 +20,9 @@ pub struct Directory {
     draining: AtomicBool,
     lagging: AtomicUsize,
     short_of_memory: AtomicBool,
+    short_of_ports: AtomicBool,
+    /// By trunk, from its first call on.
+    call_rates: Mutex<HashMap<String, TokenBucket>>,
     accounts: HashMap<AccountSid, AccountEntry>,
     shards: Vec<AtomicUsize>,
 }
@@ -56,6 +61,8 @@ impl Directory {
             draining: AtomicBool::new(false),
             lagging: AtomicUsize::new(0),
             short_of_memory: AtomicBool::new(false),
+            short_of_ports: AtomicBool::new(false),
+            call_rates: Mutex::default(),
             accounts: accounts.collect(),
             shards: (0..shards.max(1)).map(|_| AtomicUsize::new(0)).collect(),
         }
@@ -80,6 +87,20 @@ impl Directory {
         self.shards[shard].fetch_add(1, Ordering::AcqRel);
         metric::CALLS_ACTIVE.set(self.calls() as f64);
         Ok(CallSlot { directory: self.clone(), shard })
+    }
+
+    /// Notes one more call of `trunk`.
+    ///
+    /// # Errors
+    /// [`Failure::TrunkTooFast`] where its `max_calls_per_minute` is exceeded.
+    pub fn admit_by(&self, now: Instant, trunk: &Trunk) -> Result<(), Failure> {
+        if trunk.max_calls_per_minute == 0 {
+            return Ok(());
+        }
+        let mut rates = self.call_rates.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = || TokenBucket::per_minute(trunk.max_calls_per_minute);
+        let rate = rates.entry(trunk.name.clone()).or_insert_with(fresh);
+        if rate.take(now) { Ok(()) } else { Err(Failure::TrunkTooFast) }
     }
 
     /// The flow of `called` in `account`: the exact number first, else the account's `*`.
@@ -132,6 +153,7 @@ impl Directory {
             Closed::Draining => self.draining.load(Ordering::Acquire),
             Closed::Lagging => self.lagging.load(Ordering::Acquire) > 0,
             Closed::Memory => self.short_of_memory.load(Ordering::Acquire),
+            Closed::Ports => self.short_of_ports.load(Ordering::Acquire),
             Closed::Full => self.calls() >= self.max_calls,
         })
     }
@@ -148,6 +170,11 @@ impl Directory {
     /// The process has reached, or has left, `limits.max_memory_mebibytes`: above it no new call is taken (SIP-096).
     pub fn note_memory(&self, short: bool) {
         self.short_of_memory.store(short, Ordering::Release);
+    }
+
+    /// Whether no pair of RTP ports is free: without one no new call is taken (SIP-096). True where that is news.
+    pub fn note_ports(&self, short: bool) -> bool {
+        self.short_of_ports.swap(short, Ordering::AcqRel) != short
     }
 
     /// Refuses every new call from now on (OPS-031).
@@ -251,6 +278,32 @@ mod tests {
         assert_eq!(directory.admit().err(), Some(Failure::Overloaded(Closed::Memory)));
         directory.note_memory(false);
         assert!(directory.admit().is_ok());
+    }
+
+    #[test]
+    fn sip_096_a_node_without_a_free_rtp_port_admits_nothing_until_one_has_rested() {
+        let directory = directory(9, 1);
+        assert_eq!([directory.note_ports(true), directory.note_ports(true)], [true, false]);
+        assert_eq!(directory.admit().err(), Some(Failure::Overloaded(Closed::Ports)));
+        assert!(directory.note_ports(false));
+        assert!(directory.admit().is_ok());
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods)] // a starting point for virtual time
+    fn sip_096_each_trunk_has_its_own_calls_a_minute() {
+        let (directory, now) = (directory(9, 1), Instant::now());
+        let limited = |name: &str, max_calls_per_minute| Trunk {
+            max_calls_per_minute,
+            ..crate::sip::endpoint::testing::trunk(name, &["acc1"], "198.51.100.0/24")
+        };
+        let (slow, other, free) = (limited("slow", 2), limited("other", 2), limited("free", 0));
+        let admitted = |trunk: &Trunk, seconds: u64| {
+            let now = now + std::time::Duration::from_secs(seconds);
+            (0..5).filter(|_| directory.admit_by(now, trunk).is_ok()).count()
+        };
+        assert_eq!([admitted(&slow, 0), admitted(&other, 0), admitted(&free, 0)], [2, 2, 5]);
+        assert_eq!([admitted(&slow, 29), admitted(&slow, 30), admitted(&slow, 120)], [0, 1, 2]);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use crate::call::FRAME;
-use crate::call::pacing::{Due, Pace};
+use crate::call::pacing::Pace;
 
 /// Frames that are taken together at most.
 const TOGETHER_MAX: u32 = 5;
@@ -34,14 +34,12 @@ pub(super) struct Intake {
     /// When they are.
     due: Instant,
     attentive_until: Option<Instant>,
-    /// The process has stood still; packets are taken as they are.
-    stalled: bool,
 }
 
 impl Intake {
     /// The first frame is due at `first`.
     pub fn new(first: Instant) -> Self {
-        Self { pace: Pace::new(first, FRAME), together: 1, due: first, attentive_until: None, stalled: false }
+        Self { pace: Pace::new(first, FRAME), together: 1, due: first, attentive_until: None }
     }
 
     /// When audio is to be taken.
@@ -54,35 +52,43 @@ impl Intake {
         self.pace.next()
     }
 
-    /// The next frame and all after it come later by `shift`.
-    pub fn delay(&mut self, shift: Duration) {
-        self.pace.delay(shift);
-        self.due += shift;
+    /// The next frame ends at `next`, and those after it follow that.
+    pub fn set_next_frame(&mut self, next: Instant) {
+        self.pace.set_next(next);
+        self.due = next + FRAME * (self.together - 1);
+    }
+
+    /// Frames that a process that stood still does not take: what is over the usual number and [`Pace::MAX_CAUGHT_UP`]. How
+    /// many, where there are any, and when the last of them ended. Before the socket is read: what waits there finds the
+    /// clock where it is.
+    pub fn skip(&mut self, now: Instant) -> Option<(u32, Instant)> {
+        let frames = self.pace.skip(now, self.together - 1 + Pace::MAX_CAUGHT_UP);
+        (frames > 0).then(|| (frames, self.pace.next().checked_sub(FRAME).unwrap_or(now)))
     }
 
     /// The socket is about to be read.
-    pub fn begin_reading(&mut self, now: Instant, settling: bool) -> Reading {
+    pub fn begin_reading(&self, now: Instant, settling: bool) -> Reading {
         let behind = now.saturating_duration_since(self.due);
-        self.stalled = behind >= FRAME * Pace::MAX_CAUGHT_UP;
         Reading { packets: self.together, everything: settling || behind >= FRAME, due: self.due <= now }
     }
 
     /// Takes one frame that ended before `arrived`, so that packets and frames keep their order.
     pub fn take_before(&mut self, arrived: Instant) -> Option<Instant> {
         let at = self.pace.next();
-        let takes = self.together > 1 && !self.stalled && at < arrived;
+        let takes = self.together > 1 && at < arrived;
         takes.then(|| {
             self.pace.take(at, 1);
             at
         })
     }
 
-    /// Takes every frame that is due, and says when the first of them ended. A process that stood still skips what is over
-    /// the usual number and [`Pace::MAX_CAUGHT_UP`].
-    pub fn take(&mut self, now: Instant) -> (Instant, Due) {
-        let next = self.pace.next();
-        let due = self.pace.take(now, self.together - 1 + Pace::MAX_CAUGHT_UP);
-        (next + FRAME * due.skip, due)
+    /// Takes the next frame if it is due, and says when it ended.
+    pub fn take(&mut self, now: Instant) -> Option<Instant> {
+        let at = self.pace.next();
+        (at <= now).then(|| {
+            self.pace.take(at, 1);
+            at
+        })
     }
 
     /// A digit is being sent, or the like: every frame counts by itself for a while.
@@ -110,6 +116,10 @@ mod tests {
         start + Duration::from_millis(ms)
     }
 
+    fn taken(intake: &mut Intake, now: Instant) -> Vec<Instant> {
+        std::iter::from_fn(|| intake.take(now)).collect()
+    }
+
     #[test]
     fn frames_of_a_chunk_are_taken_together_each_at_its_own_time() {
         let start = Instant::now();
@@ -122,7 +132,7 @@ mod tests {
         assert_eq!(intake.take_before(at(start, 15)), None, "the first packet came before the first frame ended");
         assert_eq!(intake.take_before(at(start, 35)), Some(at(start, 20)));
         assert_eq!(intake.take_before(at(start, 35)), None);
-        assert_eq!(intake.take(at(start, 100)), (at(start, 40), Due { take: 4, skip: 0 }));
+        assert_eq!(taken(&mut intake, at(start, 100)), [40, 60, 80, 100].map(|ms| at(start, ms)));
         assert_eq!(intake.next_frame(), at(start, 120));
     }
 
@@ -154,12 +164,15 @@ mod tests {
         let start = Instant::now();
         let mut intake = Intake::new(at(start, 20));
         intake.gather(start, CHUNK);
+        assert_eq!(intake.skip(at(start, 219)), None, "late by less than a stall");
         assert_eq!(intake.begin_reading(at(start, 219), false), Reading { packets: 5, everything: true, due: true });
-        assert_eq!(intake.take_before(at(start, 30)), Some(at(start, 20)), "late by less than a stall");
+        assert_eq!(intake.take_before(at(start, 30)), Some(at(start, 20)));
         let mut intake = Intake::new(at(start, 20));
         intake.gather(start, CHUNK);
-        intake.begin_reading(at(start, 600), false);
-        assert_eq!(intake.take_before(at(start, 30)), None);
-        assert_eq!(intake.take(at(start, 600)), (at(start, 420), Due { take: 10, skip: 20 }));
+        assert_eq!(intake.skip(at(start, 600)), Some((20, at(start, 400))));
+        assert_eq!(intake.skip(at(start, 600)), None, "once");
+        assert_eq!(intake.take_before(at(start, 405)), None, "came in the time that is skipped");
+        assert_eq!(intake.take_before(at(start, 430)), Some(at(start, 420)));
+        assert_eq!(taken(&mut intake, at(start, 600)).len(), 9);
     }
 }

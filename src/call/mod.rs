@@ -115,6 +115,8 @@ pub struct Call {
     transfers: Vec<TransferRecord>,
     diverted: Vec<StationRecord>,
     stalled_ms: u64,
+    /// Milliseconds that were skipped towards the caller and have not yet been towards the bot.
+    owed_ms: i64,
     lateness: Lateness,
     outputs: VecDeque<Output>,
     over: bool,
@@ -172,6 +174,7 @@ impl Call {
             transfers: Vec::new(),
             diverted: Self::stations(&invite.headers),
             stalled_ms: 0,
+            owed_ms: 0,
             lateness: Lateness::default(),
             outputs: VecDeque::new(),
             over: false,

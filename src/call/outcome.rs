@@ -13,21 +13,26 @@ pub enum Closed {
     Lagging,
     /// `limits.max_memory_mebibytes` is reached.
     Memory,
+    /// No pair of RTP ports is free.
+    Ports,
     /// `limits.max_calls` is reached.
     Full,
 }
 
 impl Closed {
     /// All of them, the gravest first.
-    pub const ALL: [Self; 4] = [Self::Draining, Self::Lagging, Self::Memory, Self::Full];
+    pub const ALL: [Self; 5] = [Self::Draining, Self::Lagging, Self::Memory, Self::Ports, Self::Full];
 
     /// For metric and log.
     #[must_use]
     pub const fn why(self) -> Why {
         let (label, text) = match self {
             Self::Draining => ("draining", "the node drains"),
-            Self::Lagging => ("lagging", "the media clock lags: the machine is too slow for its calls"),
+            Self::Lagging => {
+                ("lagging", "the media clock lags: the machine is too slow for its calls, lower limits.max_calls")
+            }
             Self::Memory => ("memory", "limits.max_memory_mebibytes is reached"),
+            Self::Ports => ("rtp_ports", "every port of media.rtp_ports is in use or rests"),
             Self::Full => ("max_calls", "limits.max_calls is reached"),
         };
         Why { label, text }
@@ -49,6 +54,8 @@ pub enum Failure {
     FlowInvalid,
     /// The account's `max_streams` is reached.
     Throttled,
+    /// The trunk's `max_calls_per_minute` is exceeded.
+    TrunkTooFast,
     /// The node takes no new call.
     Overloaded(Closed),
     /// No RTP port is free.
@@ -69,45 +76,170 @@ pub enum Failure {
     Internal,
 }
 
-/// A row: response code and Q.850 cause before the answer, Q.850 cause of the BYE after it.
-struct Row {
-    code: u16,
-    cause: u16,
-    bye_cause: u16,
-    retry_after: bool,
+/// The response to an INVITE that is not answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answer {
+    /// 400 to 699.
+    pub code: u16,
+    /// Q.850 cause in `Reason`.
+    pub cause: Option<u16>,
+    /// With `Retry-After`.
+    pub retry_after: bool,
 }
 
-const fn row(code: u16, cause: u16, bye_cause: u16) -> Row {
-    Row { code, cause, bye_cause, retry_after: false }
+/// What becomes of an answered call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum After {
+    /// It cannot happen then.
+    Never,
+    /// The peer has hung up.
+    Gone,
+    /// Only what was asked for is refused: the call goes on.
+    GoesOn,
+    /// The flow goes on; where it ends the BYE has this Q.850 cause.
+    Flow(u16),
+    /// BYE with this Q.850 cause.
+    Bye(u16),
+    /// BYE with this cause of protocol SIP.
+    ByeSip(u16),
 }
+
+/// A row of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    /// One word: what metric, log and record call it, and `sip_codes` of a trunk.
+    pub name: &'static str,
+    /// What has happened.
+    pub when: &'static str,
+    /// Before the answer; `None` where it cannot happen then.
+    pub before: Option<Answer>,
+    /// After the answer.
+    pub after: After,
+    /// `Status` and `DisconnectedBy` of the stream; `None` where there is none.
+    pub stream: Option<(&'static str, &'static str)>,
+}
+
+impl Row {
+    /// An unanswered call is refused; cause 0 is none.
+    const fn refused(name: &'static str, code: u16, cause: u16, when: &'static str) -> Self {
+        let cause = if cause == 0 { None } else { Some(cause) };
+        let before = Some(Answer { code, cause, retry_after: false });
+        Self { name, when, before, after: After::Never, stream: None }
+    }
+
+    /// The same, and the peer may come again soon.
+    const fn later(name: &'static str, code: u16, cause: u16, when: &'static str) -> Self {
+        let before = Some(Answer { code, cause: Some(cause), retry_after: true });
+        Self { before, ..Self::refused(name, code, cause, when) }
+    }
+
+    /// It happens to answered calls only.
+    const fn answered(name: &'static str, after: After, when: &'static str) -> Self {
+        Self { name, when, before: None, after, stream: None }
+    }
+
+    const fn after(self, after: After) -> Self {
+        Self { after, ..self }
+    }
+
+    const fn stream(self, status: &'static str, by: &'static str) -> Self {
+        Self { stream: Some((status, by)), ..self }
+    }
+
+    /// The row of this name.
+    #[must_use]
+    pub fn of(name: &str) -> Option<&'static Self> {
+        TABLE.iter().find(|row| row.name == name)
+    }
+}
+
+/// The failure table (SIP-120). A row is named by at least one story in `tests/calls/failures.rs`.
+pub const TABLE: &[Row] = &[
+    Row::refused("unknown_source", 403, 0, "the source is on no trunk: limited, then silence"),
+    Row::refused("account_forbidden", 403, 21, "the account is missing, unknown, not on this trunk, or disabled"),
+    Row::refused("account_invalid", 400, 41, "two different account headers, or one that is no account sid"),
+    Row::refused("number_unknown", 404, 1, "the called number has no flow in this account"),
+    Row::refused("number_incomplete", 484, 28, "the request has no called number"),
+    Row::refused("flow_invalid", 500, 41, "the flow cannot start").after(After::Flow(41)),
+    Row::later("throttled", 480, 42, "the account's max_streams is reached")
+        .after(After::Flow(42))
+        .stream("failed", "NA"),
+    Row::later("trunk_call_rate", 480, 42, "calls come faster than the trunk's max_calls_per_minute"),
+    Row::later("draining", 503, 42, "the node was told to stop"),
+    Row::later("lagging", 503, 42, "a media thread wakes too late"),
+    Row::later("memory", 503, 42, "limits.max_memory_mebibytes is reached"),
+    Row::later("max_calls", 503, 42, "limits.max_calls is reached"),
+    Row::later("rtp_ports", 503, 42, "every pair of media.rtp_ports is in use or rests"),
+    Row::later("no_rtp_port", 503, 42, "no RTP port can be bound for this call"),
+    Row::later("call_rate", 503, 42, "calls come faster than limits.max_calls_per_second"),
+    Row::later("source_rate", 503, 42, "one address sends more than limits.max_requests_per_second_per_source"),
+    Row::later("sip_tables", 503, 42, "too many SIP dialogs or transactions are open"),
+    Row::refused("offer_refused", 488, 65, "no common codec, or an offer that cannot be answered").after(After::GoesOn),
+    Row::refused("body_type", 415, 79, "the body is not SDP, or encoded"),
+    Row::refused("extension_required", 420, 127, "Require names an extension that is not supported"),
+    Row::refused(
+        "bot_unreachable",
+        502,
+        38,
+        "DNS, connection, TLS or handshake of the bot fails, or it refuses with HTTP",
+    )
+    .after(After::Flow(38))
+    .stream("failed", "NA"),
+    Row::later("bot_busy", 480, 42, "the bot answers 429 or 503 to the upgrade")
+        .after(After::Flow(42))
+        .stream("failed", "NA"),
+    Row::refused("bot_timeout", 504, 102, "the bot does not finish the handshake in time")
+        .after(After::Flow(102))
+        .stream("failed", "NA"),
+    Row::refused("answer_timeout", 504, 102, "nothing answered within answer_deadline_seconds").stream("failed", "NA"),
+    Row::refused("prack_timeout", 504, 102, "no PRACK of a reliable 18x").stream("failed", "NA"),
+    Row::refused("cancelled", 487, 0, "CANCEL").stream("cancelled", "user"),
+    Row::refused("expired", 487, 0, "Expires of the INVITE").stream("cancelled", "user"),
+    Row::answered("caller_hangup", After::Gone, "the caller hangs up").stream("completed", "user"),
+    Row::answered("bot_closed", After::Flow(16), "the bot closes 1000 or 1005, or ends at a message boundary (1006)")
+        .stream("completed", "bot"),
+    Row::answered("bot_going_away", After::Flow(41), "the bot closes 1001, 1012 or 1013").stream("completed", "bot"),
+    Row::refused("bot_lost", 502, 38, "the bot is lost: in mid-frame, two pings missed")
+        .after(After::Flow(41))
+        .stream("failed", "bot"),
+    Row::refused("bot_protocol", 502, 38, "the bot closes 1002, 1003, 1007 or 1009, or breaks the protocol")
+        .after(After::Flow(111))
+        .stream("failed", "bot"),
+    Row::refused("bot_fault", 502, 38, "the bot closes 1008 or 1011").after(After::Flow(38)).stream("failed", "bot"),
+    Row::answered("rtp_timeout", After::Bye(102), "no RTP for media.rtp_timeout_seconds").stream("completed", "user"),
+    Row::answered("hold_timeout", After::Bye(102), "a hold is longer than hold_timeout_seconds")
+        .stream("completed", "NA"),
+    Row::answered("ack_timeout", After::ByeSip(408), "no ACK of our 200").stream("failed", "NA"),
+    Row::answered("ack_without_answer", After::ByeSip(488), "the ACK has no answer to our offer"),
+    Row::answered("session_expired", After::Bye(102), "nobody refreshes the session within its interval")
+        .stream("completed", "NA"),
+    Row::answered("refer_failed", After::Flow(102), "the transfer fails; where a SIP code says why, its cause")
+        .stream("completed", "bot"),
+    Row::answered("max_duration", After::Flow(102), "the step's max_duration_seconds").stream("completed", "NA"),
+    Row::refused("shutdown", 503, 41, "the drain limit has passed").after(After::Bye(41)).stream("completed", "NA"),
+    Row::refused("internal", 500, 41, "a fault of the bridge").after(After::Bye(41)).stream("failed", "NA"),
+];
 
 impl Failure {
-    fn row(&self) -> Row {
-        match self {
-            Self::AccountForbidden => row(403, 21, 21),
-            Self::AccountInvalid => row(400, 41, 41),
-            Self::NumberUnknown => row(404, 1, 1),
-            Self::NumberIncomplete => row(484, 28, 28),
-            Self::FlowInvalid | Self::Internal => row(500, 41, 41),
-            Self::Throttled | Self::BotBusy => Row { retry_after: true, ..row(480, 42, 42) },
-            Self::Overloaded(_) | Self::NoRtpPort => Row { retry_after: true, ..row(503, 42, 42) },
-            Self::OfferRefused(..) => row(488, 65, 65),
-            Self::BotUnreachable => row(502, 38, 38),
-            Self::BotTimeout | Self::AnswerTimeout => row(504, 102, 102),
-            Self::BotLost(Some(1002 | 1003 | 1007 | 1009)) => row(502, 38, 111),
-            Self::BotLost(Some(1008 | 1011)) => row(502, 38, 38),
-            Self::BotLost(_) => row(502, 38, 41),
-        }
+    /// Its row of the table.
+    #[must_use]
+    pub fn row(&self) -> &'static Row {
+        let name = match self {
+            Self::BotLost(Some(1002 | 1003 | 1007 | 1009)) => "bot_protocol",
+            Self::BotLost(Some(1008 | 1011)) => "bot_fault",
+            _ => self.label(),
+        };
+        Row::of(name).expect("a test sees that each failure has a row")
     }
 
     /// The response to an INVITE that is not answered. `retry_after` in seconds is used where the row asks for one.
     #[must_use]
     pub fn rejection(&self, retry_after: u32) -> Rejection {
-        let row = self.row();
+        let Answer { code, cause, retry_after: later } = self.row().before.expect("a failure refuses unanswered calls");
         Rejection {
-            code: row.code,
-            reasons: vec![Reason::q850(row.cause)],
-            retry_after: row.retry_after.then_some(retry_after),
+            code,
+            reasons: cause.map(Reason::q850).into_iter().collect(),
+            retry_after: later.then_some(retry_after),
             warning: match self {
                 Self::OfferRefused(code, text) => Some((*code, (*text).to_owned())),
                 _ => None,
@@ -126,7 +258,10 @@ impl Failure {
     /// The Q.850 cause of the BYE that ends an answered call.
     #[must_use]
     pub fn bye_cause(&self) -> u16 {
-        self.row().bye_cause
+        match self.row() {
+            Row { after: After::Flow(cause) | After::Bye(cause), .. } => *cause,
+            Row { before, .. } => before.and_then(|answer| answer.cause).unwrap_or(16),
+        }
     }
 
     /// One word for metrics.
@@ -139,6 +274,7 @@ impl Failure {
             Self::NumberIncomplete => "number_incomplete",
             Self::FlowInvalid => "flow_invalid",
             Self::Throttled => "throttled",
+            Self::TrunkTooFast => "trunk_call_rate",
             Self::Overloaded(closed) => closed.why().label,
             Self::NoRtpPort => "no_rtp_port",
             Self::OfferRefused(..) => "offer_refused",
@@ -150,6 +286,43 @@ impl Failure {
             Self::Internal => "internal",
         }
     }
+
+    /// What stands in the way of the call, with the key that changes it, where it is a limit of ours.
+    #[must_use]
+    pub fn limit(&self) -> Option<&'static str> {
+        match self {
+            Self::Overloaded(closed) => Some(closed.why().text),
+            Self::Throttled => Some("max_streams of the [[account]] is reached"),
+            Self::TrunkTooFast => Some("calls come faster than max_calls_per_minute of the [[trunk]]"),
+            Self::NoRtpPort => Some("no port of media.rtp_ports can be bound"),
+            _ => None,
+        }
+    }
+}
+
+/// The cause of the BYE that follows when a bot ended its stream in order.
+#[must_use]
+pub fn cause_of_close(code: Option<u16>) -> u16 {
+    let name = if matches!(code, Some(1001 | 1012 | 1013)) { "bot_going_away" } else { "bot_closed" };
+    match Row::of(name).map(|row| row.after) {
+        Some(After::Flow(cause)) => cause,
+        _ => 16,
+    }
+}
+
+/// The cause of the BYE where the flow ends after a transfer that failed with `code`, or without one.
+#[must_use]
+pub fn cause_of_transfer(code: Option<u16>) -> u16 {
+    match Row::of("refer_failed").map(|row| row.after) {
+        Some(After::Flow(cause)) => code.map_or(cause, cause_of_sip_code),
+        _ => 16,
+    }
+}
+
+/// `Status` and `DisconnectedBy` of a stream that ends because the call does, for this reason.
+#[must_use]
+pub fn stream_end(why: &str) -> (&'static str, &'static str) {
+    Row::of(why).and_then(|row| row.stream).unwrap_or(("failed", "NA"))
 }
 
 /// The SIP code for a Q.850 cause that a `hangup` step gives an unanswered call (RFC 3398 §8.2.6.1).
@@ -245,80 +418,5 @@ impl DialFailure {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn answer(failure: &Failure) -> (u16, Option<u16>, bool) {
-        let rejection = failure.rejection(7);
-        (rejection.code, rejection.reasons[0].cause, rejection.retry_after == Some(7))
-    }
-
-    #[test]
-    fn sip_120_each_row_answers_as_the_table_says() {
-        let rows = [
-            (Failure::AccountForbidden, (403, Some(21), false)),
-            (Failure::AccountInvalid, (400, Some(41), false)),
-            (Failure::NumberUnknown, (404, Some(1), false)),
-            (Failure::NumberIncomplete, (484, Some(28), false)),
-            (Failure::FlowInvalid, (500, Some(41), false)),
-            (Failure::Throttled, (480, Some(42), true)),
-            (Failure::Overloaded(Closed::Full), (503, Some(42), true)),
-            (Failure::NoRtpPort, (503, Some(42), true)),
-            (Failure::OfferRefused(305, "no codec"), (488, Some(65), false)),
-            (DialFailure::Dns(String::new()).failure(), (502, Some(38), false)),
-            (DialFailure::Tls(String::new()).failure(), (502, Some(38), false)),
-            (DialFailure::Http(401).failure(), (502, Some(38), false)),
-            (DialFailure::Http(404).failure(), (502, Some(38), false)),
-            (DialFailure::Http(500).failure(), (502, Some(38), false)),
-            (DialFailure::Http(503).failure(), (480, Some(42), true)),
-            (DialFailure::Http(429).failure(), (480, Some(42), true)),
-            (DialFailure::Timeout(10).failure(), (504, Some(102), false)),
-            (Failure::AnswerTimeout, (504, Some(102), false)),
-            (Failure::Internal, (500, Some(41), false)),
-        ];
-        for (failure, expected) in rows {
-            assert_eq!(answer(&failure), expected, "{failure:?}");
-        }
-    }
-
-    #[test]
-    fn sip_120_a_lost_bot_ends_an_answered_call_with_the_tables_cause() {
-        for (code, cause) in [(None, 41), (Some(1002), 111), (Some(1009), 111), (Some(1008), 38), (Some(1011), 38)] {
-            assert_eq!(Failure::BotLost(code).bye_cause(), cause, "{code:?}");
-        }
-    }
-
-    #[test]
-    fn sip_122_a_code_becomes_the_cause_of_rfc_3398() {
-        let codes =
-            [400, 403, 404, 405, 415, 408, 410, 420, 480, 481, 484, 486, 500, 501, 502, 503, 504, 600, 603, 604];
-        let causes = [41, 21, 1, 63, 79, 102, 22, 127, 18, 41, 28, 17, 41, 79, 38, 41, 102, 17, 21, 1];
-        assert_eq!(codes.map(cause_of_sip_code), causes);
-    }
-
-    #[test]
-    fn sip_121_every_failure_that_a_trunk_may_recode_is_a_row() {
-        let rows = [
-            Failure::NumberUnknown,
-            Failure::NumberIncomplete,
-            Failure::FlowInvalid,
-            Failure::Throttled,
-            Failure::OfferRefused(305, ""),
-            Failure::BotUnreachable,
-            Failure::BotBusy,
-            Failure::BotTimeout,
-            Failure::BotLost(None),
-            Failure::AnswerTimeout,
-        ];
-        assert_eq!(rows.map(|row| row.label()), crate::config::FAILURES);
-    }
-
-    #[test]
-    fn sip_121_no_failure_answers_busy_or_decline() {
-        for failure in
-            [Failure::Throttled, Failure::BotUnreachable, Failure::Overloaded(Closed::Full), Failure::BotTimeout]
-        {
-            assert!(!matches!(failure.rejection(1).code, 486 | 603));
-        }
-    }
-}
+#[path = "outcome_tests.rs"]
+mod tests;

@@ -95,9 +95,9 @@ impl Pace {
         self.step = step;
     }
 
-    /// Moves the next deadline later by `shift`.
-    pub fn delay(&mut self, shift: Duration) {
-        self.next += shift;
+    /// Moves the next deadline, and with it those that follow.
+    pub fn set_next(&mut self, next: Instant) {
+        self.next = next;
     }
 
     /// Takes every step that is due at `now` and sets the next deadline beyond it. For what is sent.
@@ -116,6 +116,13 @@ impl Pace {
         (1..=due.take).rev().map(move |back| next.checked_sub(step * back).unwrap_or(next))
     }
 
+    /// Skips the steps that are due at `now` but for the latest `most`. How many.
+    pub fn skip(&mut self, now: Instant, most: u32) -> u32 {
+        let Due { skip, .. } = Self { ..*self }.take(now, most);
+        self.next += self.step * skip;
+        skip
+    }
+
     /// Takes the steps that are due at `now`, the latest `most` of them, and sets the next deadline beyond it.
     pub fn take(&mut self, now: Instant, most: u32) -> Due {
         let mut due = 0;
@@ -132,10 +139,13 @@ impl Pace {
 ///
 /// Sending keeps the place it got at the answer. Taking caller audio moves with the first packet, before any of it has gone
 /// to the bot, to the grid point on which that has just arrived, so that packets wait for at most one tick. It moves once
-/// more where those after it show that the first was out of line.
+/// more, later or earlier, where those after it show that the first was out of line. Both together are at most a frame,
+/// so that the bot's stream is never further behind its clock (RTP-007).
 #[derive(Debug, Clone, Copy)]
 pub struct Grid {
     epoch: Instant,
+    /// Ticks that the pace is later than at first.
+    moved: usize,
     arrivals: [u8; 4],
     settled: bool,
 }
@@ -145,11 +155,13 @@ impl Grid {
     const ARRIVALS: u8 = 10;
     /// Of them so many, the first among them, come on the place or the tick before it where it is a good one.
     const IN_LINE: u8 = 3;
+    /// Ticks that a pace is later in the end at most: a frame.
+    const LATEST: usize = 4;
 
     /// A grid with its origin.
     #[must_use]
     pub fn new(epoch: Instant) -> Self {
-        Self { epoch, arrivals: [0; 4], settled: false }
+        Self { epoch, moved: 0, arrivals: [0; 4], settled: false }
     }
 
     /// The first grid point at or after `now`.
@@ -167,8 +179,8 @@ impl Grid {
         !self.settled
     }
 
-    /// A packet was found on the tick `now`: how far the pace whose next deadline is `next` moves, if it does.
-    pub fn arrived(&mut self, now: Instant, next: Instant) -> Option<Duration> {
+    /// A packet was found on the tick `now`: where the pace whose next deadline is `next` moves that to, if it does.
+    pub fn arrived(&mut self, now: Instant, next: Instant) -> Option<Instant> {
         if self.settled {
             return None;
         }
@@ -177,16 +189,21 @@ impl Grid {
         let seen = self.arrivals.iter().sum::<u8>();
         self.settled = seen >= Self::ARRIVALS;
         if !self.settled {
-            return (seen == 1).then(|| Self::ticks_between(place, phase));
+            return (seen == 1).then(|| self.place(next, phase));
         }
         // Packets that come at the very edge of a tick are found on it and on the one before.
         let in_line = self.arrivals[place] + self.arrivals[(place + 3) % 4];
         let busiest = (0..4).max_by_key(|phase| self.arrivals[*phase]).unwrap_or(place);
-        (in_line < Self::IN_LINE).then(|| Self::ticks_between(place, busiest))
+        (in_line < Self::IN_LINE).then(|| self.place(next, busiest))
     }
 
-    fn ticks_between(from: usize, to: usize) -> Duration {
-        CLOCK_STEP * u32::try_from((to + 4 - from) % 4).unwrap_or(0)
+    /// `next` on another phase.
+    fn place(&mut self, next: Instant, phase: usize) -> Instant {
+        let before = self.moved;
+        let later = before + (phase + 4 - self.phase(next)) % 4;
+        self.moved = if later > Self::LATEST { later - 4 } else { later };
+        let ticks = |ticks: usize| CLOCK_STEP * u32::try_from(ticks).unwrap_or(0);
+        (next + ticks(self.moved)).checked_sub(ticks(before)).unwrap_or(next)
     }
 
     fn phase(&self, at: Instant) -> usize {
@@ -262,16 +279,17 @@ mod tests {
     }
 
     /// Packets found so many milliseconds after the origin, the first deadline after it; how far it moved each time.
-    fn moves(found: &[u64], first: u64) -> Vec<u64> {
+    fn moves(found: &[u64], first: u64) -> Vec<i64> {
         let epoch = Instant::now();
         let at = |ms| epoch + Duration::from_millis(ms);
         let (mut grid, mut pace) = (Grid::new(epoch), Pace::new(at(first), STEP));
         let mut moves = Vec::new();
         for found in found {
             pace.catch_up(at(*found - 1));
-            if let Some(shift) = grid.arrived(at(*found), pace.next()) {
-                pace.delay(shift);
-                moves.push(shift.as_millis() as u64);
+            let before = pace.next();
+            if let Some(next) = grid.arrived(at(*found), before) {
+                pace.set_next(next);
+                moves.push((next - epoch).as_millis() as i64 - (before - epoch).as_millis() as i64);
             }
         }
         assert!(!grid.is_settling());
@@ -303,5 +321,16 @@ mod tests {
     fn caller_audio_whose_first_packet_was_out_of_line_moves_once_more() {
         let found: Vec<u64> = [230].into_iter().chain((1..12).map(|packet| 215 + 20 * packet)).collect();
         assert_eq!(moves(&found, 200), [10, 5]);
+        let found: Vec<u64> = [235].into_iter().chain((1..12).map(|packet| 205 + 20 * packet)).collect();
+        assert_eq!(moves(&found, 200), [15, -10], "the first was slow");
+    }
+
+    #[test]
+    fn rtp_007_all_moves_together_are_at_most_a_frame() {
+        for (first, one, rest) in (0..64).map(|n| (5 * (n % 4), 5 * (n / 4 % 4), 5 * (n / 16))) {
+            let found: Vec<u64> = [220 + one].into_iter().chain((1..12).map(|n| 220 + rest + 20 * n)).collect();
+            let moved: i64 = moves(&found, 200 + first).iter().sum();
+            assert!((0..=20).contains(&moved), "{first} {one} {rest}: {moved}");
+        }
     }
 }

@@ -48,8 +48,8 @@ impl Thread {
     /// As `Call::handle_packet`.
     fn handle_packet(&mut self, now: Instant, packet: &[u8]) {
         self.media.handle_rtp(now, CALLER.parse().expect("an address"), packet);
-        if let Some(shift) = self.grid.arrived(now, self.receive.next()) {
-            self.receive.delay(shift);
+        if let Some(next) = self.grid.arrived(now, self.receive.next()) {
+            self.receive.set_next(next);
         }
     }
 

@@ -12,16 +12,37 @@ use crate::call::timeline::ms;
 use crate::call::{Call, FRAME, Output, REPORTS_LOOK, Scratch, Timer};
 use crate::media::MediaEvent;
 
+/// [`FRAME`] in milliseconds.
+const FRAME_MS: u32 = FRAME.as_millis() as u32;
+/// Mean magnitude that passes for silence: about -50 dBov.
+const QUIET: u64 = 100;
+
+/// Whether the caller pauses.
+fn is_quiet(audio: &[i16]) -> bool {
+    let sum: u64 = audio.iter().map(|sample| u64::from(sample.unsigned_abs())).sum();
+    sum <= QUIET * audio.len() as u64
+}
+
 impl Call {
     /// When caller audio is to be taken: [`Call::take_audio`].
     pub fn next_receive(&self) -> Option<Instant> {
         self.receive.map(|intake| intake.due())
     }
 
-    /// The socket is about to be read for [`Call::handle_packet`]; `None` where nothing of it is wanted.
+    /// The socket is about to be read for [`Call::handle_packet`]; `None` where nothing of it is wanted. What is over the
+    /// time that may be caught up with is skipped here.
     pub fn begin_reading(&mut self, now: Instant) -> Option<Reading> {
         let settling = self.is_settling();
-        self.receive.as_mut().map(|intake| intake.begin_reading(now, settling))
+        let intake = self.receive.as_mut()?;
+        if let Some((frames, ended)) = intake.skip(now) {
+            let skipped = u32::try_from(ms(FRAME * frames)).unwrap_or(u32::MAX);
+            self.media.skip_received(ended, skipped);
+            if let Some(bot) = &mut self.bot {
+                bot.skip(skipped);
+            }
+            self.owed_ms = (self.owed_ms - i64::from(skipped)).max(-i64::from(FRAME_MS));
+        }
+        Some(intake.begin_reading(now, settling))
     }
 
     /// A datagram came to the call's RTP port at `arrived`. Frames that ended before then are taken first. True where it was
@@ -33,9 +54,9 @@ impl Call {
         let heard = self.media.handle_rtp(arrived, from, packet);
         if heard
             && let Some(intake) = &mut self.receive
-            && let Some(shift) = self.grid.arrived(self.grid.align(arrived), intake.next_frame())
+            && let Some(next) = self.grid.arrived(self.grid.align(arrived), intake.next_frame())
         {
-            intake.delay(shift);
+            intake.set_next_frame(next);
         }
         heard
     }
@@ -74,7 +95,9 @@ impl Call {
         }
         if due.skip > 0 {
             self.media.skip_packets(due.skip);
-            self.stalled_ms += ms(step * due.skip);
+            let skipped = ms(step * due.skip);
+            self.stalled_ms += skipped;
+            self.owed_ms += i64::try_from(skipped).unwrap_or(0);
         }
     }
 
@@ -102,17 +125,8 @@ impl Call {
 
     /// Passes on the caller's audio that is due; called when the socket has been emptied.
     pub fn take_audio(&mut self, now: Instant, scratch: &mut Scratch) {
-        let Some((mut at, due)) = self.receive.as_mut().map(|intake| intake.take(now)) else { return };
-        if due.skip > 0 {
-            let skipped = u32::try_from(ms(FRAME * due.skip)).unwrap_or(u32::MAX);
-            self.media.skip_received(at, skipped);
-            if let Some(bot) = &mut self.bot {
-                bot.skip(skipped);
-            }
-        }
-        for _ in 0..due.take {
+        while let Some(at) = self.receive.as_mut().and_then(|intake| intake.take(now)) {
             self.take_frame(at, scratch);
-            at += FRAME;
         }
         self.drain_media(now);
         if self.bot.is_some() {
@@ -121,11 +135,16 @@ impl Call {
         self.gather(now);
     }
 
-    /// The frame that ended at `at`.
+    /// The frame that ended at `at`. More of the caller is caught up with after a stall than is sent to the caller; a bot
+    /// that answers all it hears would be later by the difference from then on, so that is skipped where the caller pauses.
     fn take_frame(&mut self, at: Instant, scratch: &mut Scratch) {
         scratch.pcm.clear();
         self.media.pull(at, &mut scratch.pcm);
-        if let Some(bot) = &mut self.bot {
+        let Some(bot) = &mut self.bot else { return };
+        if self.owed_ms >= i64::from(FRAME_MS) && is_quiet(&scratch.pcm) {
+            self.owed_ms -= i64::from(FRAME_MS);
+            bot.skip(FRAME_MS);
+        } else {
             bot.push_audio(at, self.media.received_until(at), &scratch.pcm);
         }
     }

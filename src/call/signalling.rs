@@ -203,7 +203,8 @@ impl Call {
 
     /// The INVITE has its 504 (SIP-062).
     pub(super) fn prack_timeout(&mut self, now: Instant) {
-        let labels = [("reason", "prack_timeout".to_owned()), ("code", "504".to_owned())];
+        let labels =
+            [("reason", "prack_timeout".to_owned()), ("code", "504".to_owned()), ("trunk", self.trunk.name.clone())];
         metric::CALLS_REFUSED.add_with(1, &labels);
         self.span.in_scope(|| {
             warn!(
@@ -262,7 +263,8 @@ impl Call {
 
     pub(super) fn reject(&mut self, now: Instant, rejection: Rejection, why: &'static str) {
         let q850 = rejection.reasons.iter().find_map(q850_cause);
-        let labels = [("reason", why.to_owned()), ("code", rejection.code.to_string())];
+        let labels =
+            [("reason", why.to_owned()), ("code", rejection.code.to_string()), ("trunk", self.trunk.name.clone())];
         metric::CALLS_REFUSED.add_with(1, &labels);
         let reasons = written(&rejection.reasons);
         self.note_end(now, CallEnd { by: "bridge", sip_code: Some(rejection.code), q850, reasons, why });

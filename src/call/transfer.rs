@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
 use crate::base::metric;
-use crate::call::outcome::cause_of_sip_code;
+use crate::call::outcome::cause_of_transfer;
 use crate::call::timeline::{TransferRecord, masked, ms};
 use crate::call::user_to_user::{Given, Unsendable};
 use crate::call::{Call, Output, SipCommand, Timer};
@@ -150,7 +150,7 @@ impl Call {
             ReferFailure::Silent | ReferFailure::TimedOut => (Outcome::NoAnswer, None),
         };
         self.note_transfer(now, &transfer, "refer", "failed", code);
-        self.cause = code.map_or(102, cause_of_sip_code);
+        self.cause = cause_of_transfer(code);
         self.media.expect_rtp_again(now);
         let step = self.engine.finished(outcome);
         self.run(now, step);

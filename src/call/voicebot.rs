@@ -10,7 +10,7 @@ use crate::base::metric;
 use crate::base::pcm::SampleRate;
 use crate::call::directory::StreamSlot;
 use crate::call::headers;
-use crate::call::outcome::{DialFailure, Failure};
+use crate::call::outcome::{DialFailure, Failure, cause_of_close, stream_end};
 use crate::call::record::export_measured;
 use crate::call::timeline::{StreamRecord, ms};
 use crate::call::turns::Turns;
@@ -306,7 +306,7 @@ impl Call {
         if failed {
             self.cause = Failure::BotLost(end.code).bye_cause();
         } else {
-            self.cause = if matches!(end.code, Some(1001 | 1012 | 1013)) { 41 } else { 16 };
+            self.cause = cause_of_close(end.code);
         }
         let ending = Ending {
             error: end.error.clone(),
@@ -324,7 +324,8 @@ impl Call {
         bot.session.stop(now, StopReason::Stopped);
         self.flush_bot(&mut bot);
         self.cause = 102;
-        let ending = Ending { disposition: Some("max_duration"), ..Ending::new("completed", "NA") };
+        let (status, by) = stream_end("max_duration");
+        let ending = Ending { disposition: Some("max_duration"), ..Ending::new(status, by) };
         self.note_stream(&mut bot, now, ending, true);
         drop(bot);
         let step = self.engine.finished(Outcome::Next);
@@ -343,10 +344,9 @@ impl Call {
         let verdict = bot.verdict().filter(|_| started);
         self.flush_bot(&mut bot);
         let (status, by) = match detail {
-            None => verdict.map_or(("cancelled", "user"), |end| (word(end.status), by(end.disconnected_by))),
-            Some("rtp_timeout") => ("completed", "user"),
-            Some("shutdown" | "hold_timeout" | "session_expired") if started => ("completed", "NA"),
-            Some(_) => ("failed", "NA"),
+            None => verdict.map_or(stream_end("cancelled"), |end| (word(end.status), by(end.disconnected_by))),
+            Some("shutdown" | "hold_timeout" | "session_expired") if !started => ("failed", "NA"),
+            Some(why) => stream_end(why),
         };
         let error = (status == "failed").then(|| detail.unwrap_or_default().replace('_', " "));
         self.note_stream(&mut bot, now, Ending { error, detail, ..Ending::new(status, by) }, started);

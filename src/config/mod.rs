@@ -213,6 +213,8 @@ pub struct Limits {
     pub max_calls: usize,
     /// New calls a second on this node; above: 503. 0 is any number (SIP-096).
     pub max_calls_per_second: u32,
+    /// New requests a second from one address of a trunk; above: 503 without state. 0 is any number (SIP-015).
+    pub max_requests_per_second_per_source: u32,
     /// Bytes of the process in RAM; above: 503. `None` is any amount (SIP-096).
     pub max_memory: Option<u64>,
     /// How long live calls may go on after SIGTERM (OPS-031).
@@ -269,6 +271,8 @@ pub struct Trunk {
     pub outgoing: Outgoing,
     /// Sources of its media; `allow` where not configured (RTP-011).
     pub media_allow: Vec<IpNet>,
+    /// New calls a minute; above: 480. 0 is any number (SIP-096).
+    pub max_calls_per_minute: u32,
     /// `account_header = "optional"`: a call without the header takes the trunk's only account (HDR-002).
     pub account_header_optional: bool,
     /// A missing `rport` counts as present (SIP-021).

@@ -278,6 +278,10 @@ pub(super) struct Limits {
     /// New calls a second on this node, with bursts of as many; one more gets 503. 0 is any number.
     #[schemars(range(min = 0, max = 100_000))]
     pub max_calls_per_second: u32,
+    /// New requests a second from one address of a trunk, with bursts of as many; one more gets 503, and an OPTIONS its
+    /// answer, without anything being remembered: one peer cannot fill the tables of all. 0 is any number.
+    #[schemars(range(min = 0, max = 100_000))]
+    pub max_requests_per_second_per_source: u32,
     /// Memory of the process in RAM; while it has more, new calls get 503 and live ones go on. 0 is any amount.
     #[schemars(range(min = 0, max = 1_048_576))]
     pub max_memory_mebibytes: u32,
@@ -285,7 +289,13 @@ pub(super) struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_calls: None, max_calls_per_second: 0, max_memory_mebibytes: 0, drain_timeout_seconds: 600 }
+        Self {
+            max_calls: None,
+            max_calls_per_second: 0,
+            max_requests_per_second_per_source: 500,
+            max_memory_mebibytes: 0,
+            drain_timeout_seconds: 600,
+        }
     }
 }
 

@@ -169,11 +169,12 @@ pub(super) fn number(text: &str) -> Result<String, String> {
 
 /// Why an unanswered call may be refused, in the words of `trunkstream_calls_refused_total`: those whose SIP code a trunk
 /// may choose (SIP-121).
-pub const FAILURES: [&str; 10] = [
+pub const FAILURES: [&str; 11] = [
     "number_unknown",
     "number_incomplete",
     "flow_invalid",
     "throttled",
+    "trunk_call_rate",
     "offer_refused",
     "bot_unreachable",
     "bot_busy",

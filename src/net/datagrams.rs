@@ -135,16 +135,26 @@ pub struct ArrivalClock {
     since_last: Duration,
 }
 
+impl Default for ArrivalClock {
+    fn default() -> Self {
+        Self::new(Instant::now(), SystemTime::now())
+    }
+}
+
 impl ArrivalClock {
-    /// Both clocks now.
-    #[must_use]
-    pub fn new(now: Instant, time_of_day: SystemTime) -> Self {
+    /// Looks at both clocks; to be called before each round of reading. Nothing is paced by the one that can be set: it only
+    /// says how long ago a stamp was made (OPS-024).
+    pub fn look(&mut self) {
+        self.set(Instant::now(), SystemTime::now());
+    }
+
+    fn new(now: Instant, time_of_day: SystemTime) -> Self {
         let time_of_day = since_1970(time_of_day);
         Self { now, times_of_day: [time_of_day; 2], since_last: Duration::ZERO }
     }
 
-    /// Both clocks now; to be called before each round of reading.
-    pub fn set(&mut self, now: Instant, time_of_day: SystemTime) {
+    /// See [`Self::look`].
+    fn set(&mut self, now: Instant, time_of_day: SystemTime) {
         self.since_last = now.saturating_duration_since(self.now);
         let (time_of_day, expected) = (since_1970(time_of_day), self.times_of_day[0] + self.since_last);
         // As long as nobody sets the clock the two are the same.

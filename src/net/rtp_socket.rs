@@ -103,7 +103,13 @@ impl RtpPorts {
         Ok((rtp, rtcp))
     }
 
-    fn take(&self) -> Option<u16> {
+    /// Pairs that a call could have now.
+    pub fn free(&self) -> usize {
+        self.rested().free.len()
+    }
+
+    /// The pool, the ports in it that have rested long enough free again.
+    fn rested(&self) -> std::sync::MutexGuard<'_, Pool> {
         let mut pool = self.pool();
         let now = Instant::now();
         while let Some((since, port)) = pool.resting.front().copied()
@@ -112,6 +118,11 @@ impl RtpPorts {
             pool.resting.pop_front();
             pool.free.push(port);
         }
+        pool
+    }
+
+    fn take(&self) -> Option<u16> {
+        let mut pool = self.rested();
         let count = u32::try_from(pool.free.len()).unwrap_or(u32::MAX);
         if count == 0 {
             return None;

@@ -7,6 +7,7 @@ mod carrier;
 mod certificates;
 pub mod clock;
 pub mod host;
+mod inbox;
 pub mod kernel_drops;
 pub mod locate;
 mod memory;
@@ -77,14 +78,15 @@ impl Bridge {
         series::register(&config);
         let mut random = Random::from_system().context("no randomness from the system")?;
         let shard_count = shard_count(config.media.shards);
-        let directory =
-            Arc::new(Directory::new(config.limits.max_calls, &config.accounts, &config.numbers, shard_count));
+        let max_calls = config.limits.max_calls;
+        let directory = Arc::new(Directory::new(max_calls, &config.accounts, &config.numbers, shard_count));
         let SipSockets { addresses: sip_addresses, sockets, streams, tls } = bind::sip(&config.sip)?;
         let (commands, command_inputs) = mpsc::unbounded_channel();
         let (records, record_writer) = RecordWriter::start(&config.log).await?;
         let (trace, mut tasks) = Trace::start(&config);
+        let ports = rtp_ports(&config, random.fork());
         let around = Surroundings {
-            ports: rtp_ports(&config, random.fork()),
+            ports: ports.clone(),
             advertised: config.media.advertised_address,
             listen: config.media.listen_address,
             settings: Arc::new(call_settings(&config)),
@@ -98,7 +100,7 @@ impl Bridge {
         trace.set_shards(shards.clone());
         let endpoint = open_endpoint(&config, &sip_addresses, random.fork());
         let (calls_out, trunk_commands) = CallsOut::new();
-        let locating = locate::keep_told(config.trunks.clone(), trunk_commands.clone(), random.fork());
+        tasks.push(tokio::spawn(locate::keep_told(config.trunks.clone(), trunk_commands.clone(), random.fork())));
         let task = SipTask {
             endpoint,
             sockets,
@@ -112,14 +114,12 @@ impl Bridge {
             shown: shown_addresses(&config, &sip_addresses),
             trace: trace.clone(),
             memory: MemoryWatch::new(config.limits.max_memory),
+            ports,
         };
         tasks.extend([tokio::spawn(task.run()), tokio::spawn(kernel_drops::watch(config.media.clone()))]);
-        tasks.push(tokio::spawn(locating));
         tasks.extend(tls.map(|tls| tokio::spawn(certificates::keep(tls))));
         let admin_address = serve_admin(config.admin, metrics, directory.clone(), (trace, &mut tasks)).await?;
-        let max_calls = config.limits.max_calls;
         info!(?sip_addresses, ?admin_address, shards = shard_count, max_calls, "ready for calls");
-        let drain_timeout = config.limits.drain_timeout;
         Ok(Self {
             directory,
             shards,
@@ -127,7 +127,7 @@ impl Bridge {
             tasks,
             record_writer,
             trunk_commands,
-            drain_timeout,
+            drain_timeout: config.limits.drain_timeout,
             sip_addresses,
             admin_address,
         })
@@ -224,6 +224,7 @@ fn open_endpoint(config: &Config, bound: &[SocketAddr], random: Random) -> Endpo
     let trunks = Trunks::new(config.trunks.clone());
     let mut endpoint = Endpoint::new(endpoint_config(config, bound), trunks, random);
     endpoint.limit_call_rate(config.limits.max_calls_per_second);
+    endpoint.limit_source_rate(config.limits.max_requests_per_second_per_source);
     let Digest { realm, key, algorithms } = &config.sip.digest;
     endpoint.set_digest(realm, algorithms, key.as_ref().map(|key| nonce::key_of(key.expose_secret())));
     endpoint

@@ -3,9 +3,8 @@
 
 use crate::base::metric::{self, METRICS, Metric};
 use crate::call::headers::Omitted;
-use crate::call::outcome::{Closed, DialFailure, Failure};
+use crate::call::outcome::{DialFailure, TABLE};
 use crate::config::Config;
-use crate::sip::Why;
 use crate::sip::message::ALLOW;
 use crate::stream::ODDITIES;
 
@@ -18,6 +17,8 @@ const ONE_LABEL: &[(Metric, &str, &[&str])] = &[
         &["BYE", "100", "180", "200", "403", "404", "480", "487", "488", "500", "502", "503", "504"],
     ),
     (metric::SIP_TRANSACTION_TIMEOUTS, "kind", &["ack", "invite_server", "client"]),
+    (metric::SIP_QUEUE_DROPS, "queue", &["calls", "other"]),
+    (metric::SIP_SOURCES, "kind", &[]),
     (metric::SIP_REJECTED, "action", &["401", "403", "dropped"]),
     (metric::SIP_MALFORMED, "reason", &["not_sip", "response"]),
     (metric::SIP_TRANSACTIONS, "type", &["invite_server", "server", "invite_client", "client"]),
@@ -43,7 +44,8 @@ const CALL_ENDS: [(&str, &str); 4] = [
 
 /// Makes every metric exist, at zero; those with labels with the label values that are known.
 pub fn register(config: &Config) {
-    let mut labelled = vec![metric::STREAMS, metric::CALLS, metric::CALLS_REFUSED, metric::STREAMS_ACTIVE];
+    let mut labelled =
+        vec![metric::STREAMS, metric::CALLS, metric::CALLS_REFUSED, metric::STREAMS_ACTIVE, metric::LIMITS];
     for metric in [metric::TRUNK_UP, metric::TRUNK_REGISTERED] {
         // Nobody asked yet, or ever: neither up nor down.
         config.trunks.iter().for_each(|trunk| metric.set_with(f64::NAN, &[("trunk", trunk.name.clone())]));
@@ -57,7 +59,10 @@ pub fn register(config: &Config) {
     Omitted::ALL.iter().for_each(|why| metric::HEADERS_OMITTED.register(&[("reason", why.label().to_owned())]));
     labelled.push(metric::HEADERS_OMITTED);
     for (reason, code) in refusals() {
-        metric::CALLS_REFUSED.register(&[("reason", reason.to_owned()), ("code", code.to_string())]);
+        for trunk in &config.trunks {
+            let labels = [("reason", reason.to_owned()), ("code", code.to_string()), ("trunk", trunk.name.clone())];
+            metric::CALLS_REFUSED.register(&labels);
+        }
     }
     for (status, by) in STREAM_ENDS {
         metric::STREAMS.register(&[("status", status.to_owned()), ("by", by.to_owned())]);
@@ -66,8 +71,33 @@ pub fn register(config: &Config) {
         metric::STREAMS_ACTIVE.register(&[("account", account.sid.to_string())]);
     }
     register_calls(config);
+    register_limits(config);
     let is_labelled = |metric: &&Metric| labelled.iter().any(|other| other.name == metric.name);
     METRICS.iter().filter(|metric| !is_labelled(metric)).for_each(|metric| metric.register(&[]));
+}
+
+/// The limits beside what counts against them.
+fn register_limits(config: &Config) {
+    let limits = &config.limits;
+    let of_node = [
+        ("limits.max_calls", limits.max_calls as f64),
+        ("limits.max_calls_per_second", limits.max_calls_per_second.into()),
+        ("limits.max_requests_per_second_per_source", limits.max_requests_per_second_per_source.into()),
+        ("limits.max_memory_mebibytes", (limits.max_memory.unwrap_or_default() >> 20) as f64),
+        ("sip.unknown_source_answers_per_minute", config.sip.unknown_source_per_minute.into()),
+    ];
+    let limit = |name: &str, value: f64, label: &'static str, of: &str| {
+        metric::LIMITS.set_with(value, &[("limit", name.to_owned()), (label, of.to_owned())]);
+    };
+    for (name, value) in of_node {
+        metric::LIMITS.set_with(value, &[("limit", name.to_owned())]);
+    }
+    for trunk in &config.trunks {
+        limit("max_calls_per_minute", trunk.max_calls_per_minute.into(), "trunk", &trunk.name);
+    }
+    for account in &config.accounts {
+        limit("max_streams", account.max_streams as f64, "account", account.sid.as_str());
+    }
 }
 
 fn register_calls(config: &Config) {
@@ -85,29 +115,24 @@ fn register_calls(config: &Config) {
     }
 }
 
+/// Rows of the failure table that are no reason of a refused call: they are counted as `sip`, by another metric, or as the
+/// failure to connect the bot.
+const COUNTED_ELSEWHERE: [&str; 8] = [
+    "unknown_source",
+    "body_type",
+    "extension_required",
+    "cancelled",
+    "expired",
+    "bot_lost",
+    "bot_protocol",
+    "bot_fault",
+];
+
 /// Reason and code of every refusal of the failure table, and of what the SIP layer refuses most.
 fn refusals() -> Vec<(&'static str, u16)> {
-    let row = |failure: Failure| (failure.label(), failure.rejection(0).code);
-    let failures = [
-        Failure::AccountForbidden,
-        Failure::AccountInvalid,
-        Failure::NumberUnknown,
-        Failure::NumberIncomplete,
-        Failure::FlowInvalid,
-        Failure::Throttled,
-        Failure::NoRtpPort,
-        Failure::OfferRefused(0, ""),
-        Failure::BotUnreachable,
-        Failure::BotBusy,
-        Failure::BotTimeout,
-        Failure::AnswerTimeout,
-        Failure::Internal,
-    ];
-    let closed = Closed::ALL.map(|closed| row(Failure::Overloaded(closed)));
-    let Why { label: too_fast, .. } = crate::sip::endpoint::TOO_FAST;
-    let by_sip =
-        [("sip", 400), ("sip", 415), ("sip", 420), ("sip", 422), ("sip", 482), (too_fast, 503), ("prack_timeout", 504)];
-    failures.map(row).into_iter().chain(closed).chain(by_sip).collect()
+    let rows = TABLE.iter().filter(|row| !COUNTED_ELSEWHERE.contains(&row.name));
+    let rows = rows.filter_map(|row| Some((row.name, row.before?.code)));
+    rows.chain([400, 415, 420, 422, 482].map(|code| ("sip", code))).collect()
 }
 
 #[cfg(test)]

@@ -18,15 +18,16 @@ use crate::call::timeline::masked;
 use crate::call::{Call, SipCommand};
 use crate::flow::Flows;
 use crate::net::reach;
+use crate::net::rtp_socket::RtpPorts;
 use crate::net::sip_stream::{SipStreams, StreamEvent};
 use crate::server::calls_out::{CallsOut, TrunkCommand};
+use crate::server::inbox::{self, Datagram};
 use crate::server::memory::{self, MemoryWatch};
 use crate::server::shard::{Admitted, ShardInput};
 use crate::server::trace::Trace;
+use crate::sip::trunk::trunk_names;
 use crate::sip::{Availability, DialogId, Endpoint, Event, IncomingInvite, ListenerId, Rejection, Transmit};
 
-/// Datagrams that may wait for the task.
-const DATAGRAMS_WAITING: usize = 4096;
 /// Gauges and counters are exported this often.
 const EXPORT_EVERY: Duration = Duration::from_secs(1);
 
@@ -56,18 +57,14 @@ pub struct SipTask {
     pub shown: Vec<(SocketAddr, &'static str)>,
     /// Whether the process has grown too large for new calls.
     pub memory: MemoryWatch,
-}
-
-struct Datagram {
-    listener: ListenerId,
-    from: SocketAddr,
-    bytes: Vec<u8>,
+    /// Whether there are ports for new calls.
+    pub ports: Arc<RtpPorts>,
 }
 
 impl SipTask {
     /// Runs until every sender of commands is gone.
     pub async fn run(mut self) {
-        let (sender, mut datagrams) = mpsc::channel(DATAGRAMS_WAITING);
+        let (sender, mut datagrams) = inbox::open();
         for (listener, socket) in &self.sockets {
             tokio::spawn(read(socket.clone(), *listener, sender.clone()));
         }
@@ -101,6 +98,7 @@ impl SipTask {
             if Instant::now() >= export_at {
                 export_at = Instant::now() + EXPORT_EVERY;
                 self.export();
+                note_drops(&datagrams);
             }
         }
     }
@@ -227,22 +225,22 @@ impl SipTask {
     }
 
     fn admit(&mut self, dialog: DialogId, invite: Box<IncomingInvite>, owners: &mut HashMap<DialogId, usize>) {
-        let (call_id, source) = (invite.call_id.clone(), invite.source);
+        let (now, call_id, source, peer) = (Instant::now(), invite.call_id.clone(), invite.source, invite.peer);
         let to = masked(&invite.request_uri.number());
-        match admission::judge(&self.directory, &self.flows, &invite) {
+        match admission::judge(now, &self.directory, &self.flows, &invite) {
             Ok(Admission { trunk, account, graph, slot }) => {
                 let shard = slot.shard;
                 owners.insert(dialog, shard);
                 let admitted = Admitted { dialog, invite, trunk, account, graph, slot };
                 let _ = self.shards[shard].send(ShardInput::Invite(Box::new(admitted)));
             }
-            Err(Refused { failure, sip_code, why }) => {
-                let mut rejection = failure.rejection(5 + self.random.below(11));
-                rejection.code = sip_code.unwrap_or(rejection.code);
-                let labels = [("reason", failure.label().to_owned()), ("code", rejection.code.to_string())];
+            Err(refused) => {
+                let rejection = refused.rejection(5 + self.random.below(11));
+                let (reason, code, Refused { trunk, why, .. }) = (refused.failure.label(), rejection.code, &refused);
+                let labels = [("reason", reason.to_owned()), ("code", code.to_string()), ("trunk", trunk.clone())];
                 metric::CALLS_REFUSED.add_with(1, &labels);
-                warn!(%call_id, %source, to, code = rejection.code, reason = failure.label(), why, "call refused");
-                self.endpoint.reject(Instant::now(), dialog, rejection);
+                warn!(%call_id, %source, %peer, trunk, to, code, reason, why, "call refused");
+                self.endpoint.reject(now, dialog, rejection);
             }
         }
     }
@@ -278,8 +276,22 @@ impl SipTask {
         }
     }
 
+    fn look_at_ports(&mut self) {
+        let short = self.ports.free() == 0;
+        if self.directory.note_ports(short) {
+            warn!(short, "media.rtp_ports: new calls are refused while no pair is free");
+        }
+    }
+
     fn export(&mut self) {
         self.look_at_memory();
+        self.look_at_ports();
+        for (kind, all, at_limit) in self.endpoint.sources(Instant::now()) {
+            for (state, count) in [("all", all), ("at_limit", at_limit)] {
+                let labels = [("kind", kind.to_owned()), ("state", state.to_owned())];
+                metric::SIP_SOURCES.set_with(count as f64, &labels);
+            }
+        }
         for count in self.endpoint.take_counters() {
             count.metric.add_with(count.by, &count.labels);
         }
@@ -310,17 +322,31 @@ impl SipTask {
 /// A refusal is one line and one count.
 pub(super) fn refuse_replacement(invite: &IncomingInvite, rejection: &Rejection) {
     let (code, why) = (rejection.code, rejection.why.map_or("", |why| why.text));
-    metric::CALLS_REFUSED.add_with(1, &[("reason", "replaces".to_owned()), ("code", code.to_string())]);
-    warn!(call_id = %invite.call_id, source = %invite.source, code, reason = "replaces", why, "call refused");
+    let trunk = trunk_names(&invite.trunk_candidates);
+    let labels = [("reason", "replaces".to_owned()), ("code", code.to_string()), ("trunk", trunk.clone())];
+    metric::CALLS_REFUSED.add_with(1, &labels);
+    warn!(call_id = %invite.call_id, source = %invite.source, peer = %invite.peer, trunk, code, reason = "replaces", why, "call refused");
 }
 
-async fn read(socket: Arc<UdpSocket>, listener: ListenerId, datagrams: mpsc::Sender<Datagram>) {
+/// Tells of datagrams that found their queue full: whoever sent them hears nothing and sends again.
+fn note_drops(datagrams: &inbox::Receiver) {
+    for (queue, count) in datagrams.take_drops().into_iter().filter(|(_, count)| *count > 0) {
+        metric::SIP_QUEUE_DROPS.add_with(count, &[("queue", queue.to_owned())]);
+        warn!(
+            queue,
+            count,
+            "SIP comes faster than it can be handled, datagrams were dropped: lower limits.max_requests_per_second_per_source, or add a node"
+        );
+    }
+}
+
+async fn read(socket: Arc<UdpSocket>, listener: ListenerId, datagrams: inbox::Sender) {
     let mut buffer = vec![0; 65_536];
     loop {
         match socket.recv_from(&mut buffer).await {
             Ok((length, from)) => {
                 let datagram = Datagram { listener, from, bytes: buffer[..length].to_vec() };
-                if datagrams.send(datagram).await.is_err() {
+                if !datagrams.put(datagram) {
                     return;
                 }
             }

@@ -82,8 +82,8 @@ impl Counters {
     }
 
     /// A new INVITE was refused before anybody else saw it.
-    pub(super) fn refused(&mut self, code: u16, reason: &str) {
-        self.add(What::Refused, &format!("{code} {reason}"));
+    pub(super) fn refused(&mut self, code: u16, reason: &str, trunk: &str) {
+        self.add(What::Refused, &format!("{code} {reason} {trunk}"));
     }
 
     /// A request of ours was over 1300 bytes (SIP-002).
@@ -101,10 +101,13 @@ impl Counters {
             .into_iter()
             .map(|((what, label), by)| {
                 let (metric, name) = what.metric();
-                let labels = match (name, label.split_once(' ')) {
-                    ("", _) => Vec::new(),
-                    ("code", Some((code, reason))) => vec![("reason", reason.to_owned()), ("code", code.to_owned())],
-                    (name, _) => vec![(name, label)],
+                let labels = match name {
+                    "" => Vec::new(),
+                    "code" => {
+                        let words = ["code", "reason", "trunk"].into_iter().zip(label.splitn(3, ' '));
+                        words.map(|(name, word)| (name, word.to_owned())).collect()
+                    }
+                    name => vec![(name, label)],
                 };
                 Count { metric, labels, by }
             })

@@ -29,6 +29,7 @@ mod registration;
 mod reliable;
 pub mod replaces;
 mod session_timer;
+mod sources;
 mod syntax;
 mod transaction;
 pub mod trunk;

@@ -60,6 +60,13 @@ impl Trunks {
     }
 }
 
+/// The names of these trunks, for log and metric: mostly one, several where they share a source.
+#[must_use]
+pub fn trunk_names(trunks: &[Arc<Trunk>]) -> String {
+    let names: Vec<&str> = trunks.iter().map(|trunk| trunk.name.as_str()).collect();
+    names.join(",")
+}
+
 /// Why no trunk and account take the call.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TrunkRefusal {

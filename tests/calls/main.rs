@@ -11,6 +11,7 @@ mod dialling;
 mod digits;
 mod early;
 mod endings;
+mod failures;
 mod first_call;
 mod headers;
 mod hold;

@@ -152,7 +152,7 @@ impl Bridge {
                 }
             }
         };
-        let found = tokio::time::timeout(Duration::from_secs(10), wait).await.ok().flatten();
+        let found = tokio::time::timeout(Duration::from_secs(30), wait).await.ok().flatten();
         found.unwrap_or_else(|| panic!("the log does not say {text:?} {count} times:\n{}", self.log().join("\n")))
     }
 

@@ -6,9 +6,11 @@ mod bot;
 mod bridge;
 mod calls_out;
 mod http;
+mod kamailio;
 mod operating;
 mod phone;
 mod pipecat;
+mod probes;
 mod transports;
 mod websocket;
 

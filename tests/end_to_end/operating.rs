@@ -3,5 +3,6 @@
 mod command_line;
 mod drain;
 mod fault;
+mod limits;
 mod telling;
 mod trace;

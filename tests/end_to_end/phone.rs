@@ -48,6 +48,19 @@ impl Message {
         (self.code(), self.header("Reason").unwrap_or_default())
     }
 
+    /// The route set that a 2xx gives its caller: Record-Route, the last first.
+    fn routes(&self) -> String {
+        let recorded = self.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("Record-Route"));
+        let mut routes: Vec<&str> = recorded.flat_map(|(_, value)| value.split(',')).map(str::trim).collect();
+        routes.reverse();
+        routes.iter().map(|route| format!("Route: {route}\r\n")).collect()
+    }
+
+    /// How many lines of a header there are.
+    pub fn count(&self, name: &str) -> usize {
+        self.headers.iter().filter(|(found, _)| found.eq_ignore_ascii_case(name)).count()
+    }
+
     fn all(&self, name: &str) -> String {
         let found = self.headers.iter().filter(|(found, _)| found.eq_ignore_ascii_case(name));
         found.map(|(name, value)| format!("{name}: {value}\r\n")).collect()
@@ -62,13 +75,20 @@ pub struct Phone {
     call_id: String,
     to: String,
     contact: String,
+    /// The route set as header lines (RFC 3261, 12.1.2).
+    routes: String,
     cseq: u32,
 }
 
 impl Phone {
     /// A telephone that calls `bridge`.
     pub async fn new(bridge: SocketAddr) -> Self {
-        let bind = || UdpSocket::bind("127.0.0.1:0");
+        Self::at("127.0.0.1:0", bridge).await
+    }
+
+    /// The same with an address of its own.
+    pub async fn at(own: &str, bridge: SocketAddr) -> Self {
+        let bind = || UdpSocket::bind(own);
         Self {
             socket: bind().await.expect("a port"),
             rtp: bind().await.expect("a port"),
@@ -76,6 +96,7 @@ impl Phone {
             call_id: String::new(),
             to: String::new(),
             contact: String::new(),
+            routes: String::new(),
             cseq: 0,
         }
     }
@@ -87,20 +108,58 @@ impl Phone {
 
     /// The same with further header lines.
     pub async fn call_with(&mut self, number: &str, headers: &str) -> Message {
-        self.call_id = format!("call-{}-{}@e2e", std::process::id(), next());
-        self.to = format!("<sip:{number}@{}>", self.bridge);
-        self.contact = format!("sip:{number}@{}", self.bridge);
-        let (more, sdp) = self.offer("");
-        let headers = format!("X-Exotel-AccountSid: {ACCOUNT}\r\n{headers}{more}");
-        let branch = self.send("INVITE", &headers, &sdp).await;
+        let branch = self.dial(number, headers).await;
         let answer = self.final_answer("INVITE").await;
         if let Some(to) = answer.header("To") {
             self.to = to.to_owned();
         }
+        self.routes = if answer.code() < 300 { answer.routes() } else { String::new() };
         let contact = answer.header("Contact").map(|contact| contact.trim_matches(['<', '>']).to_owned());
         self.contact = contact.unwrap_or(std::mem::take(&mut self.contact));
         self.acknowledge(&answer, branch).await;
         answer
+    }
+
+    /// Calls `number`, waits until it rings and takes the call back; what CANCEL and INVITE were answered.
+    pub async fn give_up(&mut self, number: &str) -> (u16, u16) {
+        let branch = self.dial(number, "").await;
+        within(10, "it rings", async { while self.receive().await.code() != 180 {} }).await;
+        self.write("CANCEL", &branch, "", "").await;
+        let (mut cancelled, mut refused) = (0, 0);
+        within(10, "CANCEL and INVITE are answered", async {
+            while cancelled == 0 || refused == 0 {
+                let message = self.receive().await;
+                let of = |method: &str| message.header("CSeq").is_some_and(|cseq| cseq.ends_with(method));
+                match message.code() {
+                    code @ 200.. if of("CANCEL") => cancelled = code,
+                    code @ 200.. if of("INVITE") => {
+                        refused = code;
+                        self.to = message.header("To").unwrap_or_default().to_owned();
+                        self.acknowledge(&message, branch.clone()).await;
+                    }
+                    _ => {}
+                }
+            }
+        })
+        .await;
+        (cancelled, refused)
+    }
+
+    /// Sends an INVITE; its branch.
+    async fn dial(&mut self, number: &str, headers: &str) -> String {
+        self.call_id = format!("call-{}-{}@e2e", std::process::id(), next());
+        self.to = format!("<sip:{number}@{}>", self.bridge);
+        self.contact = format!("sip:{number}@{}", self.bridge);
+        self.routes.clear();
+        let (more, sdp) = self.offer("");
+        let headers = format!("X-Exotel-AccountSid: {ACCOUNT}\r\n{headers}{more}");
+        self.send("INVITE", &headers, &sdp).await
+    }
+
+    /// Says the rest of the call to another address than it was begun with.
+    pub fn misdirect(&mut self, bridge: SocketAddr) {
+        self.routes.clear();
+        self.bridge = bridge;
     }
 
     /// Holds the call by a re-INVITE; its answer, acknowledged.
@@ -193,13 +252,16 @@ impl Phone {
 
     async fn write(&self, method: &str, branch: &str, headers: &str, body: &str) {
         let (local, call_id) = (self.socket.local_addr().expect("bound"), &self.call_id);
+        // A tag is a token (RFC 3261, 25.1): proxies put it into URIs.
+        let tag = call_id.replace('@', "-");
         let text = format!(
             "{method} {} SIP/2.0\r\nVia: SIP/2.0/UDP {local};rport;branch={branch}\r\nMax-Forwards: 70\r\n\
-             From: <sip:{CALLER}@{local}>;tag={call_id}\r\nTo: {}\r\nCall-ID: {call_id}\r\nCSeq: {} {method}\r\n\
-             {headers}Content-Length: {}\r\n\r\n{body}",
+             From: <sip:{CALLER}@{local}>;tag={tag}\r\nTo: {}\r\nCall-ID: {call_id}\r\nCSeq: {} {method}\r\n\
+             {}{headers}Content-Length: {}\r\n\r\n{body}",
             self.contact,
             self.to,
             self.cseq,
+            self.routes,
             body.len()
         );
         self.say(&text).await;

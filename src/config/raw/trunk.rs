@@ -49,6 +49,9 @@ pub(in crate::config) struct Trunk {
     /// Networks that its media may come from. Default: the networks of `allow`.
     #[schemars(example = ["198.51.100.0/24"])]
     pub media_allow: Option<Vec<String>>,
+    /// New calls a minute by this trunk, with bursts of as many; one more gets 480. 0 is any number.
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub max_calls_per_minute: u32,
     /// Whether a call must carry `X-Exotel-AccountSid`.
     pub account_header: AccountHeader,
     /// Answers go to the port a request came from, also without `rport` in its Via (RFC 3581).
@@ -232,6 +235,7 @@ impl Default for Trunk {
             keepalive_seconds: 30,
             register: None,
             media_allow: None,
+            max_calls_per_minute: 0,
             account_header: AccountHeader::Required,
             force_rport: true,
             nat_contact_fix: false,

@@ -154,6 +154,7 @@ fn limits(raw: &raw::Limits, media: &Media) -> Limits {
     Limits {
         max_calls: raw.max_calls.unwrap_or(default),
         max_calls_per_second: raw.max_calls_per_second,
+        max_requests_per_second_per_source: raw.max_requests_per_second_per_source,
         max_memory: (raw.max_memory_mebibytes > 0).then(|| u64::from(raw.max_memory_mebibytes) << 20),
         drain_timeout: seconds(raw.drain_timeout_seconds),
     }

@@ -98,6 +98,8 @@ fn trunk(path: &str, raw: &raw::Trunk, accounts: &[Account], report: &mut Report
     let allow: Vec<IpNet> = sources.iter().map(|source| source.network).collect();
     let media_allow = raw.media_allow.as_ref().map(|nets| networks(&format!("{path}.media_allow"), nets, report));
     let codecs = raw.codecs.as_ref().map(|codecs| self::codecs(&format!("{path}.codecs"), codecs, report));
+    let code = raw.country_code.as_ref();
+    let country_code = code.and_then(|code| one(&format!("{path}.country_code"), code, value::country_code, report));
     let accounts = trunk_accounts(path, raw, accounts, report);
     let optional = account_header_optional(path, raw, &accounts, report);
     Trunk {
@@ -109,16 +111,13 @@ fn trunk(path: &str, raw: &raw::Trunk, accounts: &[Account], report: &mut Report
         allow,
         sources,
         client_certificate: raw.client_certificate,
+        max_calls_per_minute: raw.max_calls_per_minute,
         account_header_optional: optional,
         force_rport: raw.force_rport,
         nat_contact_fix: raw.nat_contact_fix,
         codecs,
         strict_media_acl: raw.strict_media_acl,
-        media_nat: match raw.media_nat {
-            raw::MediaNat::Off => MediaNat::Off,
-            raw::MediaNat::Auto => MediaNat::Auto,
-            raw::MediaNat::On => MediaNat::On,
-        },
+        media_nat: media_nat(raw.media_nat),
         relearn_after_silence: raw.relearn_after_silence,
         srtp: match raw.srtp {
             raw::Srtp::Off => SrtpPolicy::Off,
@@ -142,10 +141,7 @@ fn trunk(path: &str, raw: &raw::Trunk, accounts: &[Account], report: &mut Report
             raw::RouteOn::Diversion => RouteOn::Diversion,
         },
         number_prefixes: each(&format!("{path}.number_prefixes"), &raw.number_prefixes, value::number_prefix, report),
-        country_code: raw
-            .country_code
-            .as_ref()
-            .and_then(|code| one(&format!("{path}.country_code"), code, value::country_code, report)),
+        country_code,
         sip_codes: each(&format!("{path}.sip_codes"), &raw.sip_codes, value::sip_code, report).into_iter().collect(),
         timers: SipTimers::default(),
         reliable_provisionals: raw.reliable_provisionals,
@@ -153,6 +149,14 @@ fn trunk(path: &str, raw: &raw::Trunk, accounts: &[Account], report: &mut Report
         media_dscp: raw.media_dscp,
         headers: headers(path, raw, report),
         uui_sending: uui_sending(raw),
+    }
+}
+
+fn media_nat(raw: raw::MediaNat) -> MediaNat {
+    match raw {
+        raw::MediaNat::Off => MediaNat::Off,
+        raw::MediaNat::Auto => MediaNat::Auto,
+        raw::MediaNat::On => MediaNat::On,
     }
 }
 

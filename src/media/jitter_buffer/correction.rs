@@ -77,7 +77,7 @@ impl JitterBuffer {
         let Some(frames) = self.leftover.get_mut(..2 * samples) else { return };
         // Both are to be quiet: a word that begins in the second is to begin as it was spoken.
         let level = splice::level(&frames[..samples]).max(splice::level(&frames[samples..]));
-        if self.moment.to_remove(level, self.delay.is_excessive(), || splice::repeats(frames)) {
+        if self.moment.may_remove(level, self.delay.is_excessive(), || splice::repeats(frames)) {
             splice::overlap(frames);
             self.leftover.drain(..samples);
             self.shift(-self.frame);
@@ -86,7 +86,7 @@ impl JitterBuffer {
     }
 
     fn insert_frame(&mut self, out: &mut Vec<i16>) -> bool {
-        let come = self.moment.to_insert(self.concealment.level());
+        let come = self.moment.may_insert(self.concealment.level());
         if come {
             self.concealment.fill(self.frame as usize * self.samples_per_tick, out);
             self.shift(self.frame);

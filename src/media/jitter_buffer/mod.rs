@@ -258,8 +258,13 @@ impl JitterBuffer {
             position += self.wait_for(position);
         }
         if position + ticks <= self.position || self.played.is_some_and(|played| arrival.sequence <= played) {
-            self.counts.late += 1;
-            self.hole.late += ticks;
+            if self.own_stall == OWN_STALL_PULLS {
+                // It was in time, we were not.
+                self.counts.discarded += 1;
+            } else {
+                self.counts.late += 1;
+                self.hole.late += ticks;
+            }
             return;
         }
         if ahead {
@@ -317,6 +322,7 @@ impl JitterBuffer {
         self.fresh = BURST_PULLS;
         self.delay.restart();
         let first = self.first_position(now);
+        self.make_room(first);
         self.fastest = (self.queue.is_empty() && self.leftover.is_empty()).then_some((now, first));
         first
     }
@@ -327,15 +333,37 @@ impl JitterBuffer {
         let since = self.since_pull(now);
         let behind = (since - 1).max(0) / self.frame;
         let wait = (behind + 1) * self.frame - since;
-        let frames = (self.delay.target() - wait + self.frame / 2).max(0) / self.frame;
+        let frames = (self.delay.target() - wait + self.frame / 2).div_euclid(self.frame);
+        // What came while we stood still may have had its time already.
+        let frames = if since < 0 { frames } else { frames.max(0) };
         let due = self.position + (behind + frames) * self.frame;
         // What is held of an older source is played out first, if it is not much.
-        let held_until = self.queue.back().map_or(due, Held::end);
+        let held_until = self.queue.back().map_or_else(|| self.decoded_until(), Held::end);
         if held_until - due <= self.frame { due.max(held_until) } else { due }
     }
 
+    /// Where what is decoded already ends.
+    fn decoded_until(&self) -> i64 {
+        self.position + (self.leftover.len() / self.samples_per_tick) as i64
+    }
+
+    /// A time line begins at `first`: what is held of the one before and would be played from then on gives way.
+    fn make_room(&mut self, first: i64) {
+        let room = self.decoded_until() > first;
+        if room {
+            self.leftover.truncate((first - self.position).max(0) as usize * self.samples_per_tick);
+        }
+        let dropped = self.queue.drop_from(first);
+        self.counts.discarded += dropped;
+        if room || dropped > 0 {
+            self.concealment.break_off();
+        }
+    }
+
+    /// From the last pull to `now`; below 0 where that time has been skipped.
     fn since_pull(&self, now: Instant) -> i64 {
-        self.last_pull.map_or(self.frame, |last| self.ticks(now.saturating_duration_since(last)))
+        let Some(last) = self.last_pull else { return self.frame };
+        now.checked_duration_since(last).map_or_else(|| -self.ticks(last - now), |since| self.ticks(since))
     }
 
     /// Learns from an arrival, unless our own clock is late, which says nothing about the network.

@@ -91,6 +91,16 @@ impl Queue {
         self.pop().map(|held| self.reuse(held)).is_some()
     }
 
+    /// Drops the packets that begin at `position` or later; how many.
+    pub fn drop_from(&mut self, position: i64) -> u64 {
+        let kept = self.held.partition_point(|held| held.position < position);
+        let dropped = self.held.len() - kept;
+        for held in self.held.drain(kept..) {
+            self.spare.push(held.payload);
+        }
+        dropped as u64
+    }
+
     /// Moves all that is held.
     pub fn shift(&mut self, by: i64) {
         self.held.iter_mut().for_each(|held| held.position += by);

@@ -28,14 +28,14 @@ impl Moment {
     }
 
     /// Whether a frame may be taken out of sound of this level: unless it is pressing it can wait for a pause.
-    pub fn to_remove(&mut self, level: u32, pressing: bool, repeats: impl FnOnce() -> bool) -> bool {
+    pub fn may_remove(&mut self, level: u32, pressing: bool, repeats: impl FnOnce() -> bool) -> bool {
         let quiet = self.hear(level);
         let will_do = (quiet && pressing) || (self.waited > PATIENCE && (quiet || repeats()));
         self.decide(self.quiet >= PAUSE || will_do || self.waited > LIMIT)
     }
 
     /// Whether a frame may be put into sound of this level: packets may come too late until then.
-    pub fn to_insert(&mut self, level: u32) -> bool {
+    pub fn may_insert(&mut self, level: u32) -> bool {
         let quiet = self.hear(level);
         self.decide(quiet || self.waited > PATIENCE)
     }
@@ -96,21 +96,21 @@ mod tests {
     #[test]
     fn rtp_023_a_frame_is_taken_out_of_a_pause_within_5_s_where_it_repeats_after_them_anywhere_after_10() {
         let mut moment = Moment::default();
-        assert!((1..PAUSE).all(|_| !moment.to_remove(20, false, || true)), "not yet a pause");
-        assert!(moment.to_remove(20, false, || false), "a pause");
+        assert!((1..PAUSE).all(|_| !moment.may_remove(20, false, || true)), "not yet a pause");
+        assert!(moment.may_remove(20, false, || false), "a pause");
         let mut words = [3000, 3000, 300, 300, 300].into_iter().cycle();
         assert!(
-            (0..PATIENCE).all(|_| words.next().is_some_and(|level| !moment.to_remove(level, false, || true))),
+            (0..PATIENCE).all(|_| words.next().is_some_and(|level| !moment.may_remove(level, false, || true))),
             "words"
         );
-        assert!(moment.to_remove(3000, false, || true), "loud, but after 5 s and repeating");
-        assert!((0..PATIENCE).all(|_| !moment.to_remove(3000, false, || false)));
-        assert!(moment.to_remove(300, false, || false), "quiet in a word, but after 5 s");
-        assert!((0..LIMIT).all(|_| !moment.to_remove(3000, false, || false)));
-        assert!(moment.to_remove(3000, false, || false));
-        assert!((0..PAUSE).all(|_| !moment.to_remove(3000, false, || false)));
+        assert!(moment.may_remove(3000, false, || true), "loud, but after 5 s and repeating");
+        assert!((0..PATIENCE).all(|_| !moment.may_remove(3000, false, || false)));
+        assert!(moment.may_remove(300, false, || false), "quiet in a word, but after 5 s");
+        assert!((0..LIMIT).all(|_| !moment.may_remove(3000, false, || false)));
+        assert!(moment.may_remove(3000, false, || false));
+        assert!((0..PAUSE).all(|_| !moment.may_remove(3000, false, || false)));
         assert!(
-            (1..PAUSE).all(|_| !moment.to_remove(300, false, || false)) && moment.to_remove(300, false, || false),
+            (1..PAUSE).all(|_| !moment.may_remove(300, false, || false)) && moment.may_remove(300, false, || false),
             "noise between"
         );
     }
@@ -118,10 +118,10 @@ mod tests {
     #[test]
     fn rtp_020_a_frame_is_put_into_the_first_quiet_sound_and_into_any_after_5_s() {
         let mut moment = Moment::default();
-        assert!(moment.to_insert(20));
-        assert!(!moment.to_insert(3000) && moment.to_insert(300), "between two words");
-        assert!((0..PATIENCE).all(|_| !moment.to_insert(3000)));
-        assert!(moment.to_insert(3000));
+        assert!(moment.may_insert(20));
+        assert!(!moment.may_insert(3000) && moment.may_insert(300), "between two words");
+        assert!((0..PATIENCE).all(|_| !moment.may_insert(3000)));
+        assert!(moment.may_insert(3000));
     }
 
     #[test]

@@ -83,7 +83,7 @@ pub fn run(
                 buffers: Buffers {
                     scratch: Scratch::default(),
                     datagrams: Datagrams::default(),
-                    arrivals: ArrivalClock::new(Instant::now(), SystemTime::now()),
+                    arrivals: ArrivalClock::default(),
                     report: vec![0; 65_536],
                     due: Vec::new(),
                 },
@@ -163,9 +163,12 @@ impl Shard {
         let (rtp, rtcp, lease) = match opened {
             Ok(sockets) => sockets,
             Err(error) => {
-                error!(call_id = %invite.call_id, %error, "call refused: no RTP port");
-                let rejection = Failure::NoRtpPort.rejection(5 + self.random.below(11));
-                metric::CALLS_REFUSED.add_with(1, &[("reason", "no_rtp_port".into()), ("code", "503".into())]);
+                let failure = Failure::NoRtpPort;
+                let rejection = failure.rejection(5 + self.random.below(11));
+                let (reason, code, trunk) = (failure.label(), rejection.code, &trunk.name);
+                error!(call_id = %invite.call_id, peer = %invite.peer, trunk, code, reason, why = failure.limit(), %error, "call refused");
+                let labels = [("reason", reason.to_owned()), ("code", code.to_string()), ("trunk", trunk.clone())];
+                metric::CALLS_REFUSED.add_with(1, &labels);
                 let _ = self.around.sip.send((dialog, SipCommand::Reject(rejection)));
                 return;
             }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use tokio::net::UdpSocket;
 use tracing::{debug, warn};
@@ -46,7 +46,7 @@ impl Shard {
             warn!(lags, "the media clock: new calls are refused while it lags");
         }
         let now = tick.at;
-        self.buffers.arrivals.set(Instant::now(), SystemTime::now());
+        self.buffers.arrivals.look();
         let mut due = std::mem::take(&mut self.buffers.due);
         due.clear();
         due.extend((0..self.firsts.len()).filter(|key| is_due(self.firsts[*key], now)));

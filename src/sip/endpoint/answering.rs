@@ -48,13 +48,12 @@ impl Endpoint {
         let is_reliable = is_reliable(own, &incoming.request.headers);
         let opened = self.open(&incoming, None);
         self.respond(now, opened.transaction, Response::to(&incoming.request, 100, ""));
-        let source = incoming.arrival.source;
-        let shown = self.shown(incoming.arrival.listener, source.ip());
+        let shown = self.shown(incoming.arrival.listener, incoming.arrival.source.ip());
         let nat_contact_fix = trunks.iter().any(|trunk| trunk.nat_contact_fix);
         let dialog = Dialog::answering(&incoming, &opened.to_tag, shown, nat_contact_fix);
         let merge = incoming.merge_key();
         let invite = Box::new(IncomingInvite {
-            source,
+            source: incoming.arrival.source,
             peer: incoming.arrival.peer,
             listener: incoming.arrival.listener,
             transport: incoming.arrival.transport,
@@ -71,14 +70,10 @@ impl Endpoint {
             replaces,
             reliable_provisionals: is_reliable,
         });
-        let expires = expires(&incoming.request);
-        let had_offer = invite.body != InviteBody::None;
+        let (expires, had_offer) = (expires(&incoming.request), invite.body != InviteBody::None);
         let pending = Pending { transaction: opened.transaction, request: incoming.request };
-        let mut usage = Usage::answering(dialog, pending, had_offer, settings).merged_by(merge);
-        usage.replaces = replaces;
-        usage.learn_methods(&invite.headers);
-        usage.reliable = is_reliable.then(|| Box::new(Reliable::new(1 + self.random.below(MAX_FIRST_RSEQ))));
-        let id = self.usages.insert(usage);
+        let usage = Usage::answering(dialog, pending, had_offer, settings).merged_by(merge);
+        let id = self.begin_call(usage, &invite);
         self.transactions.assign(opened.transaction, id);
         self.set_login(id, trunks.iter().find_map(|trunk| trunk.auth.clone()));
         if let Some(expires) = expires {
@@ -87,12 +82,21 @@ impl Endpoint {
         self.raise(Event::Invite { dialog: id, invite });
     }
 
+    /// The call of an INVITE, with what that said of it.
+    fn begin_call(&mut self, mut usage: Usage, invite: &IncomingInvite) -> DialogId {
+        usage.replaces = invite.replaces;
+        usage.learn_methods(&invite.headers);
+        let first = 1 + self.random.below(MAX_FIRST_RSEQ);
+        usage.reliable = invite.reliable_provisionals.then(|| Box::new(Reliable::new(first)));
+        self.usages.insert(usage)
+    }
+
     /// What stands in the way of one more call (SIP-096).
     fn no_room(&mut self, now: Instant) -> Option<Why> {
         match self.availability {
             Availability::Unavailable(why) => Some(why),
             Availability::Available if self.usages.len() >= self.limits.dialogs => Some(TABLES_FULL),
-            Availability::Available => (!self.call_rate.admit(now)).then_some(TOO_FAST),
+            Availability::Available => (!self.call_rate.take(now)).then_some(TOO_FAST),
         }
     }
 

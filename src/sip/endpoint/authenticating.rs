@@ -11,7 +11,7 @@ use tracing::{debug, info, warn};
 use super::Endpoint;
 use crate::base::random::Random;
 use crate::config::{DigestAlgorithm, Trunk};
-use crate::sip::access::News;
+use crate::sip::access::{News, is_small};
 use crate::sip::digest::nonce::{Key, Nonces, Verdict};
 use crate::sip::digest::{Algorithm, Challenge, Credentials, Qop};
 use crate::sip::incoming::{Arrival, Incoming, stateless_tag};
@@ -90,7 +90,7 @@ impl Endpoint {
 
     /// An INVITE from a source without a trunk: on with it where its credentials are right, else the same challenge for all.
     pub(super) fn authenticate(&mut self, now: Instant, arrival: Arrival, bytes: &[u8]) {
-        let free = self.authentication.is_vouched(now, arrival.peer) || self.strangers.admit(now, arrival.peer);
+        let free = self.authentication.is_vouched(now, arrival.peer) || self.strangers.admit(now, arrival.peer, bytes);
         let parsed = wire::parse(bytes).ok().filter(|_| free);
         let Some((request, flaw)) = parsed.and_then(|parsed| match parsed.message {
             Message::Request(request) => Some((request, parsed.flaw)),
@@ -141,7 +141,8 @@ impl Endpoint {
     }
 
     /// 401 without state, to the source of the packet: one challenge an algorithm, the preferred first, as many as twice the
-    /// request has room for, so that nobody is flooded through us (SIP-015); a real INVITE has room for all.
+    /// request has room for, so that nobody is flooded through us (SIP-015); a real INVITE has room for all. The limits of
+    /// other answers to strangers are its limits too.
     fn challenge(&mut self, now: Instant, incoming: &Incoming, stale: bool, asked: usize) {
         let Incoming { arrival, call_id, .. } = incoming;
         if self.told.news(now, arrival.peer) == Some(News::Source) {
@@ -162,9 +163,13 @@ impl Endpoint {
         };
         let mut bytes = response(algorithms);
         for fewer in (1..algorithms.len()).rev() {
-            if bytes.len() > 2 * asked {
+            if !is_small(bytes.len(), asked) {
                 bytes = response(&algorithms[..fewer]);
             }
+        }
+        let vouched = self.authentication.is_vouched(now, arrival.peer) && is_small(bytes.len(), asked);
+        if !vouched && !self.strangers.may_leave(now, bytes.len(), asked) {
+            return self.out.counters.rejected("dropped");
         }
         self.out.counters.rejected("401");
         self.out.send(arrival.way_back(), &bytes);

@@ -37,7 +37,7 @@ use authenticating::Authentication;
 use upstream::Upstream;
 pub use upstream::{NotPlaced, Target, TrunkCall, TrunkState, ways};
 
-use super::access::{CallRate, Strangers, Told};
+use super::access::{SourceRates, Strangers, Told};
 use super::counters::Count;
 use super::event::{Event, Rejection, Transmit, Why};
 use super::invite::{UsageTimer, Usages};
@@ -47,6 +47,7 @@ use super::trunk::Trunks;
 use super::via::COOKIE;
 use super::{ConnectionId, DialogId, ListenerId, RequestId};
 use crate::base::random::Random;
+use crate::base::token_bucket::TokenBucket;
 use crate::config;
 
 /// How much is kept at once (SIP-042).
@@ -60,7 +61,15 @@ struct Limits {
 }
 
 /// [`Limits`] are reached.
-const TABLES_FULL: Why = Why { label: "sip_tables", text: "too many SIP dialogs or transactions are open" };
+pub const TABLES_FULL: Why = Why {
+    label: "sip_tables",
+    text: "too many SIP dialogs or transactions are open: lower limits.max_calls_per_second",
+};
+/// One address sends more than the others are to suffer from.
+pub const SOURCE_TOO_FAST: Why = Why {
+    label: "source_rate",
+    text: "this address sends more new requests than limits.max_requests_per_second_per_source",
+};
 /// New calls come faster than the node takes them.
 pub const TOO_FAST: Why = Why { label: "call_rate", text: "calls come faster than limits.max_calls_per_second" };
 
@@ -152,7 +161,8 @@ pub struct Endpoint {
     next_request: u64,
     upstreams: Vec<Upstream>,
     told: Told,
-    call_rate: CallRate,
+    call_rate: TokenBucket,
+    source_rates: SourceRates,
     out: Outbox,
     events: VecDeque<Event>,
     closing: VecDeque<ConnectionId>,
@@ -172,7 +182,8 @@ impl Endpoint {
             next_request: 0,
             upstreams: Vec::new(),
             told: Told::default(),
-            call_rate: CallRate::new(0),
+            call_rate: TokenBucket::per_second(0),
+            source_rates: SourceRates::new(0, &mut random),
             config,
             trunks,
             random,
@@ -194,7 +205,12 @@ impl Endpoint {
 
     /// Takes at most this many new calls a second, 503 to the others (SIP-096); 0 is any number.
     pub fn limit_call_rate(&mut self, per_second: u32) {
-        self.call_rate = CallRate::new(per_second);
+        self.call_rate = TokenBucket::per_second(per_second);
+    }
+
+    /// Takes at most this many new requests a second of each address of a trunk (SIP-015); 0 is any number.
+    pub fn limit_source_rate(&mut self, per_second: u32) {
+        self.source_rates.limit(per_second, &mut self.random);
     }
 
     /// Replaces the trunks; what is up goes on.
@@ -254,6 +270,14 @@ impl Endpoint {
         let dialogs = self.usages.alive();
         let remembered = self.usages.len() - dialogs;
         Counts { invite_servers, servers, invite_clients, clients, dialogs, remembered }
+    }
+
+    /// Sources that the limits count, by kind: `stranger` or `trunk`; all that are remembered, and those at their limit.
+    #[must_use]
+    pub fn sources(&self, now: Instant) -> [(&'static str, usize, usize); 2] {
+        let (strangers, silenced) = self.strangers.counts(now);
+        let (known, slowed) = self.source_rates.counts(now);
+        [("stranger", strangers, silenced), ("trunk", known, slowed)]
     }
 
     /// Takes what was counted since the last time.

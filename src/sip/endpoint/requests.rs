@@ -19,6 +19,7 @@ use crate::sip::proxy::{self, Named};
 use crate::sip::reason::Reason;
 use crate::sip::session_timer::lists;
 use crate::sip::transaction::{AckFate, NewServer, ServerFacts, TransactionId};
+use crate::sip::trunk::trunk_names;
 use crate::sip::uri::Uri;
 use crate::sip::wire::{self, Flaw};
 use crate::sip::{ListenerId, Origin, body, outline};
@@ -163,6 +164,8 @@ impl Endpoint {
             // A peer that we know from a dialog only, or that a proxy names and no trunk has.
             let bytes = wire::write_request(&incoming.request);
             self.refuse_stranger(now, arrival, &bytes);
+        } else if incoming.to.tag().is_none() && !self.source_rates.admit(now, arrival.peer) {
+            self.refuse_flood(&incoming);
         } else if let Some(rejection) = self.inspect(&incoming) {
             self.refuse(now, &incoming, &rejection);
         } else if incoming.to.tag().is_some() {
@@ -238,6 +241,20 @@ impl Endpoint {
         self.respond(now, opened.transaction, response);
     }
 
+    /// Answers without state what an address sends too fast; what it has in dialogs goes on (SIP-015, SIP-096).
+    fn refuse_flood(&mut self, incoming: &Incoming) {
+        let is_probe = incoming.request.method == Method::OPTIONS;
+        let tag = stateless_tag(&[&incoming.call_id, incoming.from.tag().unwrap_or_default()]);
+        if is_probe && self.availability == super::Availability::Available {
+            let response = self.capabilities(incoming, &tag);
+            return self.send_stateless(incoming.path, response);
+        }
+        let rejection = self.unavailable(super::SOURCE_TOO_FAST);
+        self.explain(incoming, &rejection);
+        let agent = self.shown(incoming.arrival.listener, incoming.arrival.source.ip()).ip();
+        self.send_stateless(incoming.path, Self::refusal(&incoming.request, &tag, agent, &rejection));
+    }
+
     /// 200 to OPTIONS: what we can do (RFC 3261 section 11.2).
     pub(super) fn capabilities(&mut self, incoming: &Incoming, to_tag: &str) -> Response {
         let extensions = supported(self.session_settings(incoming).is_on());
@@ -278,11 +295,13 @@ impl Endpoint {
         let Why { label, text } = rejection.why.unwrap_or_else(|| because(code));
         let (call_id, source, method) = (&incoming.call_id, incoming.arrival.source, incoming.request.method.as_str());
         if incoming.request.method == Method::INVITE && incoming.to.tag().is_none() {
-            self.out.counters.refused(code, label);
+            let peer = incoming.arrival.peer;
+            let trunk = trunk_names(&self.trunks.at(peer));
+            self.out.counters.refused(code, label, &trunk);
             let to = Uri::parse(&incoming.request.uri).map(|uri| uri.number()).unwrap_or_default();
             let unsupported = rejection.headers.iter().find(|(name, _)| *name == "Unsupported");
             let unsupported = unsupported.map(|(_, tags)| tags.as_str());
-            warn!(%call_id, %source, to = %MaskedNumber(&to), code, reason = label, why = text, unsupported, "call refused");
+            warn!(%call_id, %source, %peer, trunk, to = %MaskedNumber(&to), code, reason = label, why = text, unsupported, "call refused");
         } else if incoming.request.method == Method::REFER {
             info!(%call_id, %source, code, "the peer asks us to call somebody else (REFER), which is not done: let it transfer the call itself");
         } else {

@@ -59,7 +59,7 @@ struct Line {
 pub struct Bridge {
     pub endpoint: Endpoint,
     pub directory: Arc<Directory>,
-    flows: Flows,
+    pub flows: Flows,
     settings: Arc<CallSettings>,
     random: Random,
     pub address: SocketAddr,
@@ -96,12 +96,12 @@ impl Bridge {
             fill: config.media.fill,
             signalling: vec![listener.bind, listener.advertised],
         };
+        let trunks = Trunks::new(config.trunks.clone());
+        let mut endpoint = Endpoint::new(EndpointConfig::from(&config.sip), trunks, random.fork());
+        endpoint.limit_call_rate(config.limits.max_calls_per_second);
+        endpoint.limit_source_rate(config.limits.max_requests_per_second_per_source);
         Self {
-            endpoint: Endpoint::new(
-                EndpointConfig::from(&config.sip),
-                Trunks::new(config.trunks.clone()),
-                random.fork(),
-            ),
+            endpoint,
             directory: Arc::new(Directory::new(config.limits.max_calls, &config.accounts, &config.numbers, 2)),
             flows,
             settings: Arc::new(settings),
@@ -252,13 +252,13 @@ impl Bridge {
     }
 
     fn admit(&mut self, now: Instant, dialog: DialogId, invite: Box<IncomingInvite>) {
-        match admission::judge(&self.directory, &self.flows, &invite) {
+        match admission::judge(now, &self.directory, &self.flows, &invite) {
             Ok(admission) => {
                 self.owners.insert(dialog);
                 self.begin(now, dialog, invite, admission);
             }
             Err(refused) => {
-                let rejection = refused.failure.rejection(5 + self.random.below(11));
+                let rejection = refused.rejection(5 + self.random.below(11));
                 self.endpoint.reject(now, dialog, rejection);
             }
         }

@@ -51,11 +51,11 @@ fn sip_093_an_unknown_invite_gets_one_challenge_an_algorithm_the_preferred_first
     }
     bench.wait(60_000);
     assert!(bench.sent.is_empty() && bench.endpoint.counts().is_idle(), "stateless");
-    for method in ["ACK", "OPTIONS"] {
-        bench.receive_from(STRANGER, &request(method, "b", "c1", 1, ""));
+    for (method, branch) in [("ACK", "b"), ("OPTIONS", "b"), ("CANCEL", "a")] {
+        bench.receive_from(STRANGER, &request(method, branch, "c1", 1, ""));
     }
     assert!(bench.sent.is_empty(), "never challenged");
-    bench.receive_from(STRANGER, &request("CANCEL", "a", "c1", 1, ""));
+    bench.receive_from(STRANGER, &request("REGISTER", "d", "c1", 1, ""));
     assert_eq!(bench.said(), ["403"], "never challenged either");
 }
 

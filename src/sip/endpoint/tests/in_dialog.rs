@@ -236,3 +236,26 @@ fn sip_106_a_refer_of_the_peer_gets_405_in_and_outside_of_a_call_and_the_call_go
     assert_eq!(bench.happened(), [""; 0]);
     assert_eq!(code(&mut bench, &in_dialog("BYE", "n6", 3, &tag, "")), 200);
 }
+
+#[test]
+fn sip_042_a_reinvite_of_ours_with_a_provisional_and_no_final_ends_with_its_dialog() {
+    let mut bench = Bench::new();
+    let (dialog, tag) = bench.answered();
+    assert!(bench.endpoint.reinvite(bench.now, dialog, Some(b"v=1".to_vec())));
+    bench.drain();
+    let (_, reinvite) = bench.request();
+    let header = |name: &str| reinvite.headers.get(name).unwrap_or_default().to_owned();
+    let trying = format!(
+        "SIP/2.0 100 Trying\r\nVia: {}\r\nFrom: {}\r\nTo: {}\r\nCall-ID: {}\r\nCSeq: {}\r\n\r\n",
+        header("Via"),
+        header("From"),
+        header("To"),
+        header("Call-ID"),
+        header("CSeq")
+    );
+    bench.receive(&trying);
+    bench.receive(&in_dialog("BYE", "bye", 2, &tag, ""));
+    assert_eq!(bench.endpoint.counts().invite_clients, 1, "it may still be answered");
+    bench.wait(100_000);
+    assert!(bench.endpoint.counts().is_idle(), "{:?}", bench.endpoint.counts());
+}

@@ -303,10 +303,8 @@ fn sip_084_our_invite_asks_for_a_timer_where_the_trunk_always_wants_one() {
     let text = |text: &str| Some(text.to_owned());
     assert_eq!(said(&calling(USUAL).1), [text("100rel, timer, replaces, norefersub, uui"), None]);
     assert_eq!(said(&calling(ALWAYS).1), [text("100rel, timer, replaces, norefersub, uui"), text("1800")]);
-    assert_eq!(
-        said(&calling(SessionTimer { mode: SessionTimerMode::Off, ..USUAL }).1),
-        [text("100rel, replaces, norefersub, uui"), None]
-    );
+    let off = SessionTimer { mode: SessionTimerMode::Off, ..USUAL };
+    assert_eq!(said(&calling(off).1), [text("100rel, replaces, norefersub, uui"), None]);
 }
 
 #[test]

@@ -245,6 +245,9 @@ fn sip_042_full_tables_refuse_without_state_and_serve_what_is_up() {
     }
     let counts = bench.endpoint.counts();
     assert_eq!((counts.dialogs, counts.invite_servers + counts.servers), (2, 4));
+    let counted = bench.endpoint.take_counters();
+    let refused = counted.iter().filter(|count| count.labels.contains(&("reason", "sip_tables".to_owned())));
+    assert_eq!(refused.map(|count| count.by).sum::<u64>(), 1);
     assert_eq!(ask(&mut bench, &in_dialog("BYE", "bye", 2, &tag, "")).code, 200);
 }
 
@@ -273,7 +276,9 @@ fn sip_116_a_call_that_the_endpoint_refuses_is_counted_with_its_code() {
     let refused: Vec<_> =
         counts.iter().filter(|count| count.metric.name == "trunkstream_calls_refused_total").collect();
     assert_eq!(refused.len(), 1, "an OPTIONS is no call");
-    assert_eq!(refused[0].labels, [("reason", "draining".to_owned()), ("code", "503".to_owned())]);
+    let labels =
+        [("code", "503"), ("reason", "draining"), ("trunk", "pbx")].map(|(name, value)| (name, value.to_owned()));
+    assert_eq!(refused[0].labels, labels);
 }
 
 #[test]
