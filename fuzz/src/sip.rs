@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use trunkstream::base::random::Random;
-use trunkstream::config::{Config, Listener, Trunk};
+use trunkstream::config::{Config, Listener, Transport, Trunk};
 use trunkstream::sip::message::{CSeq, Message};
 use trunkstream::sip::uri::Host;
 use trunkstream::sip::via::Via;
@@ -71,7 +71,7 @@ impl World {
     fn new() -> Self {
         let address: SocketAddr = ([192, 0, 2, 1], 5060).into();
         let config = EndpointConfig {
-            listeners: vec![Listener { bind: address, advertised: address }],
+            listeners: vec![Listener { transport: Transport::Udp, bind: address, advertised: address }],
             local_nets: Vec::new(),
             proxies: Default::default(),
             user_agent: None,

@@ -60,7 +60,7 @@ struct Limits {
     servers: usize,
 }
 
-/// [`Limits`] are reached.
+/// What is kept at once has reached its limits.
 pub const TABLES_FULL: Why = Why {
     label: "sip_tables",
     text: "too many SIP dialogs or transactions are open: lower limits.max_calls_per_second",

@@ -94,7 +94,7 @@ async fn ops_038_every_metric_is_there_before_the_first_call_and_at_zero() {
     }
     for series in [
         "trunkstream_calls_total{trunk=\"lab\",account=\"acc1\",outcome=\"answered\",why=\"caller_hangup\"}",
-        "trunkstream_calls_refused_total{reason=\"draining\",code=\"503\"}",
+        "trunkstream_calls_refused_total{reason=\"draining\",code=\"503\",trunk=\"lab\"}",
         "stream_active{account=\"acc1\"}",
         "header_omitted_total{reason=\"denied\"}",
     ] {
@@ -115,7 +115,7 @@ async fn sip_096_short_of_memory_the_node_refuses_new_calls_and_says_so_everywhe
     let reason = "limits.max_memory_mebibytes is reached";
     assert_eq!(get(bridge.admin, "/readyz").await, (503, format!("{reason}\n")));
     assert!(bridge.logged("call refused").await.contains(reason));
-    let refused = "trunkstream_calls_refused_total{reason=\"memory\",code=\"503\"}";
+    let refused = "trunkstream_calls_refused_total{reason=\"memory\",code=\"503\",trunk=\"lab\"}";
     within(5, "the refusal is counted", async {
         while value(&get(bridge.admin, "/metrics").await.1, refused) != Some(1.0) {
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
