@@ -66,7 +66,7 @@ bench: build-tools ## every bench, those of `bench-media` among them; wants a qu
 	cargo build --locked --release
 	VARIANTS=all cargo bench --locked --no-fail-fast --bench '*'
 
-bench-media: build-tools ## the bridge under load beside what it is measured by, about ten minutes; one table, then what fails
+bench-media: build-tools ## the bridge under load beside what it is measured by, about twenty minutes; one table, then what fails
 	cargo build --locked --release
 	VARIANTS=all cargo bench --locked --bench floor
 
