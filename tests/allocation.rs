@@ -181,14 +181,7 @@ fn admitted(now: Instant, plan: Plan) -> Call {
     let config = config(plan);
     let flows = trunkstream::cli::flows(&config).expect("a flow");
     let directory = Arc::new(Directory::new(10, &config.accounts, &config.numbers, 1));
-    let settings = CallSettings {
-        answer_deadline: config.sip.answer_deadline,
-        rtp_timeout: config.media.rtp_timeout,
-        rtp_start_timeout: config.media.rtp_start_timeout,
-        jitter_delay: config.media.jitter_delay,
-        fill: config.media.fill,
-        signalling: vec![config.sip.listeners[0].bind],
-    };
+    let settings = CallSettings::from(&config);
     let trunks = Trunks::new(config.trunks.clone());
     let mut endpoint = Endpoint::new(EndpointConfig::from(&config.sip), trunks, Random::from_number(1));
     let caller = "198.51.100.2:5060".parse().expect("an address");

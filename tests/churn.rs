@@ -94,14 +94,7 @@ impl Node {
             [[number]]\nnumber = \"1000\"\naccount = \"acc1\"\nflow = \"bot\"\n[[flow]]\nid = \"bot\"\nstart = \"talk\"\n\
             [flow.step.talk]\napplet = \"voicebot\"\nurl = \"ws://bot.test/media\"\n";
         let config = Config::from_toml("t.toml", text, None).expect("a good configuration");
-        let settings = CallSettings {
-            answer_deadline: config.sip.answer_deadline,
-            rtp_timeout: config.media.rtp_timeout,
-            rtp_start_timeout: config.media.rtp_start_timeout,
-            jitter_delay: config.media.jitter_delay,
-            fill: config.media.fill,
-            signalling: vec![config.sip.listeners[0].bind],
-        };
+        let settings = CallSettings::from(&config);
         let trunks = Trunks::new(config.trunks.clone());
         let mut endpoint = Endpoint::new(EndpointConfig::from(&config.sip), trunks, Random::from_number(1));
         endpoint.limit_source_rate(config.limits.max_requests_per_second_per_source);

@@ -10,7 +10,7 @@ use crate::base::random::Random;
 use crate::call::directory::{CallSlot, Directory};
 use crate::call::outcome::DialFailure;
 use crate::call::timeline::CallRecord;
-use crate::config::{Fill, JitterDelay, Trunk};
+use crate::config::{Config, Fill, JitterDelay, Trunk};
 use crate::flow::Graph;
 use crate::sip::{DialogId, IncomingInvite, InfoAnswer, Reason, Refer, Rejection};
 use crate::stream::{SocketEnd, StreamUrl};
@@ -58,6 +58,20 @@ pub struct CallSettings {
     pub fill: Fill,
     /// Our signalling addresses, refused in `c=` (SDP-014).
     pub signalling: Vec<SocketAddr>,
+}
+
+impl From<&Config> for CallSettings {
+    fn from(config: &Config) -> Self {
+        let addresses = config.sip.listeners.iter().flat_map(|listener| [listener.bind, listener.advertised]);
+        Self {
+            answer_deadline: config.sip.answer_deadline,
+            rtp_timeout: config.media.rtp_timeout,
+            rtp_start_timeout: config.media.rtp_start_timeout,
+            jitter_delay: config.media.jitter_delay,
+            fill: config.media.fill,
+            signalling: addresses.collect(),
+        }
+    }
 }
 
 /// What a call wants done. `stream` counts the call's streams from 1.

@@ -89,7 +89,7 @@ impl Bridge {
             ports: ports.clone(),
             advertised: config.media.advertised_address,
             listen: config.media.listen_address,
-            settings: Arc::new(call_settings(&config)),
+            settings: Arc::new(CallSettings::from(&config)),
             directory: directory.clone(),
             tls: TlsConnectors::new(certificate_authorities(&flows)).context("a flow's ca_file")?,
             sip: commands,
@@ -256,18 +256,6 @@ fn rtp_ports(config: &Config, random: Random) -> Arc<RtpPorts> {
     let media = &config.media;
     let range = (media.first_port, media.last_port);
     Arc::new(RtpPorts::new(media.listen_address, range, media.port_quarantine, media.dscp, random))
-}
-
-fn call_settings(config: &Config) -> CallSettings {
-    let addresses = config.sip.listeners.iter().flat_map(|listener| [listener.bind, listener.advertised]);
-    CallSettings {
-        answer_deadline: config.sip.answer_deadline,
-        rtp_timeout: config.media.rtp_timeout,
-        rtp_start_timeout: config.media.rtp_start_timeout,
-        jitter_delay: config.media.jitter_delay,
-        fill: config.media.fill,
-        signalling: addresses.collect(),
-    }
 }
 
 type Shards = (Vec<mpsc::UnboundedSender<ShardInput>>, Vec<std::thread::JoinHandle<()>>);

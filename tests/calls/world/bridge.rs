@@ -88,14 +88,7 @@ impl Bridge {
         let flows = trunkstream::cli::flows(config).unwrap_or_else(|problems| panic!("{problems:?}"));
         let mut random = Random::from_number(seed);
         let listener = config.sip.listeners[0];
-        let settings = CallSettings {
-            answer_deadline: config.sip.answer_deadline,
-            rtp_timeout: config.media.rtp_timeout,
-            rtp_start_timeout: config.media.rtp_start_timeout,
-            jitter_delay: config.media.jitter_delay,
-            fill: config.media.fill,
-            signalling: vec![listener.bind, listener.advertised],
-        };
+        let settings = CallSettings::from(config);
         let trunks = Trunks::new(config.trunks.clone());
         let mut endpoint = Endpoint::new(EndpointConfig::from(&config.sip), trunks, random.fork());
         endpoint.limit_call_rate(config.limits.max_calls_per_second);
